@@ -14,7 +14,19 @@ from app import cli_overlap
 from app.version import VERSION
 from engine.errors import Cancelled, MixdownError
 
-COMMANDS = ("merge", "export", "convert", "inspect", "eval", "methods", "doctor", *cli_overlap.COMMANDS)
+MODULES = (cli_overlap,)
+"""Modules that bring commands of their own: `COMMANDS`, `add_parsers` and one `command_NAME` for each."""
+
+COMMANDS = (
+    "merge",
+    "export",
+    "convert",
+    "inspect",
+    "eval",
+    "methods",
+    "doctor",
+    *(c for m in MODULES for c in m.COMMANDS),
+)
 
 EPILOG = """examples:
   main.py                                    open the window
@@ -50,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
 
         for problem in plugins.load().problems:
             print(f"mixdown: warning: {problem}", file=sys.stderr)
-        module = cli_overlap if parsed.command in cli_overlap.COMMANDS else cli_commands
+        module = next((m for m in MODULES if parsed.command in m.COMMANDS), cli_commands)
         return int(getattr(module, f"command_{parsed.command}")(parsed))
     except (Cancelled, KeyboardInterrupt):
         print("Cancelled; nothing was left behind.", file=sys.stderr)
@@ -93,7 +105,8 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", choices=("val", "test"), default="test", help="rows to use (default: test)")
     evaluate.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N rows (default: all)")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
-    cli_overlap.add_parsers(commands)
+    for module in MODULES:
+        module.add_parsers(commands)
     methods = commands.add_parser("methods", help="all merge methods and their parameters")
     methods.add_argument("--json", action="store_true", help="print JSON")
     doctor = commands.add_parser("doctor", help="versions, devices, display, problems and what to do")

@@ -10,6 +10,7 @@ from typing import Literal
 from PySide6.QtCore import QObject, QTimer
 from PySide6.QtWidgets import QApplication, QFileDialog
 
+from app import features
 from app.adding import Adding, plural
 from app.demo import demo_recipe
 from app.desk_controller import DeskController
@@ -66,6 +67,7 @@ class Desk(QObject):
         self.lateness = Lateness(self) if os.environ.get("MIXDOWN_PROBE") else None
         self._problems: list[Problem] = []
         self._connect()
+        self.features = features.install(self)
         self.dialogs.set_row_actions(self._row_actions())
         self._refresh_all()
 

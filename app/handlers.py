@@ -43,7 +43,7 @@ class Handlers(QObject):
         if action.local:
             return lambda *_: self._local(action.id)
         if not hasattr(self, name):
-            raise AttributeError(f"action {action.id} has no handler")
+            return lambda *args: self._desk.features[action.id](*args)
         return lambda *args: getattr(self, name)(*args)
 
     def _local(self, action_id: str) -> None:

@@ -1,0 +1,26 @@
+"""Parts of the desk that stand on their own: each one module with an `install` that wires it to the assembled desk.
+
+A feature may return handlers of actions from the table ("mix.tune" -> function); everything else it connects itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.desk import Desk
+
+Handler = Callable[..., None]
+Install = Callable[["Desk"], Mapping[str, Handler]]
+
+FEATURES: tuple[Install, ...] = ()
+"""Every feature, in the order in which they are wired."""
+
+
+def install(desk: Desk) -> dict[str, Handler]:
+    """Wire all features; the handlers of the actions that they bring."""
+    handlers: dict[str, Handler] = {}
+    for feature in FEATURES:
+        handlers |= feature(desk)
+    return handlers
