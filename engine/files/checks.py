@@ -307,6 +307,18 @@ def _tied(base: Checkpoint, expert: Checkpoint) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def stored_twice(model: Checkpoint) -> dict[str, str]:
+    """Output layers that a model stores although its configuration ties them: name to that of the embeddings."""
+    if not (model.config or {}).get("tie_word_embeddings"):
+        return {}
+    embeddings = {info.shape: name for name, info in model.tensors.items() if name.endswith(_VOCABULARY)}
+    return {
+        name: embeddings[info.shape]
+        for name, info in model.tensors.items()
+        if name.endswith(_OUTPUTS) and info.shape in embeddings
+    }
+
+
 def _tied_outputs(holder: Checkpoint, other: Checkpoint) -> tuple[str, ...]:
     """Output layers that `holder` stores and `other`, by its configuration or lack of contradiction, ties."""
     if (other.config or {}).get("tie_word_embeddings") is False or other.absent_shards:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from math import isfinite
 from types import TracebackType
@@ -32,18 +33,26 @@ def chunk_elements(chunk: int, experts: int) -> int:
     return max(BLOCK, min(chunk, fits) // BLOCK * BLOCK)
 
 
+RESIDENT = 64 << 20
+"""Bytes of one tensor's float copies that a thread may keep between measuring and merging it; larger ones are read
+again."""
+
+
 class Scratch:
     """The buffers of one thread, reused for every chunk.
 
     Args:
         elements: Largest number of elements in a chunk.
         device: Where float chunks live.
+        rows: Float buffers that lie side by side in memory, so that they can be seen as one matrix.
     """
 
-    def __init__(self, elements: int, device: str) -> None:
+    def __init__(self, elements: int, device: str, rows: int = 1) -> None:
         self._elements = elements
         self._device = device
-        self._floats: dict[tuple[int, torch.dtype], Tensor] = {}
+        self._rows = rows
+        self._floats: dict[torch.dtype, Tensor] = {}
+        self._whole: Tensor | None = None
         self._raw: dict[str, np.ndarray[Any, Any]] = {}
         self._stored: dict[tuple[str, str], Tensor] = {}
 
@@ -51,10 +60,19 @@ class Scratch:
         """Row `row` of the float buffers, (count,); what is larger than a chunk gets memory of its own."""
         if count > self._elements:
             return torch.empty(count, dtype=dtype, device=self._device)
-        key = (row, dtype)
-        if key not in self._floats:
-            self._floats[key] = torch.empty(self._elements, dtype=dtype, device=self._device)
-        return self._floats[key][:count]
+        return self.matrix(dtype, count)[row]
+
+    def matrix(self, dtype: torch.dtype, count: int) -> Tensor:
+        """The float buffers together, (rows, count) of at most a chunk."""
+        if dtype not in self._floats:
+            self._floats[dtype] = torch.empty((self._rows, self._elements), dtype=dtype, device=self._device)
+        return self._floats[dtype][:, :count]
+
+    def whole(self, count: int) -> Tensor:
+        """Buffers for all of a tensor, (rows, count) float32; at most `RESIDENT` bytes."""
+        if self._whole is None:  # memory is taken only as far as it is used
+            self._whole = torch.empty(RESIDENT // 4, dtype=torch.float32, device=self._device)
+        return self._whole[: self._rows * count].view(self._rows, count)
 
     def raw(self, purpose: str, count: int) -> np.ndarray[Any, Any]:
         """Host bytes for "in" or "out", (count,) uint8."""
@@ -70,6 +88,9 @@ class Scratch:
         return self._stored[key][:count]
 
 
+_Held = tuple[TensorJob, Tensor]
+
+
 class Loader:
     """Reads the models of a plan; use as a context manager. All methods are thread-safe.
 
@@ -81,9 +102,12 @@ class Loader:
         device: "cpu" or "cuda"; where chunks are handed out.
         chunk: Wanted elements of a chunk.
         recall: What is remembered of the models.
+        check: Whether `load` looks for NaN and infinity (else the caller does).
     """
 
-    def __init__(self, plan: Plan, device: str = "cpu", chunk: int = 1 << 17, recall: Recall = SHARED) -> None:
+    def __init__(
+        self, plan: Plan, device: str = "cpu", chunk: int = 1 << 17, recall: Recall = SHARED, *, check: bool = True
+    ) -> None:
         self.plan = plan
         self.device = device
         self.recall = recall
@@ -91,7 +115,7 @@ class Loader:
         self._readers: dict[int, Reader] = {}
         self._open = ExitStack()
         self._local = threading.local()
-        self._check_finite = plan.method.live != "linear"
+        self._check_finite = check and plan.method.live != "linear"
         self._checked = 0.0
 
     def __enter__(self) -> Loader:
@@ -111,7 +135,7 @@ class Loader:
         """The calling thread's buffers."""
         scratch: Scratch | None = getattr(self._local, "scratch", None)
         if scratch is None:
-            scratch = self._local.scratch = Scratch(self.chunk, self.device)
+            scratch = self._local.scratch = Scratch(self.chunk, self.device, len(self.plan.models.experts) + 1)
         return scratch
 
     def advise(self, job: TensorJob) -> None:
@@ -143,9 +167,12 @@ class Loader:
 
     def values(self, index: int, name: str, start: int, stop: int, dtype: torch.dtype, row: int) -> Tensor:
         """Elements `start` to `stop` of one model's tensor as floats in buffer `row`, (n,) on the device."""
+        return self._fill(self.scratch.floats(row, dtype, stop - start), index, name, start)
+
+    def _fill(self, target: Tensor, index: int, name: str, start: int) -> Tensor:
+        """The target, (n,), filled with elements of one model's tensor from `start` on."""
         info = self._need(index, name)
-        target = self.scratch.floats(row, dtype, stop - start)
-        for first in range(0, stop - start, self.chunk):
+        for first in range(0, target.numel(), self.chunk):
             self._read(self._readers[index], info, start + first, target[first : first + self.chunk])
         return target
 
@@ -159,25 +186,58 @@ class Loader:
         reader.read_into(info, start, count, raw)
         out.copy_(self.scratch.stored("in", info.dtype, count))
 
+    def keep(self, job: TensorJob) -> None:
+        """Read a tensor of all models at once and hand out pieces of it until `drop`, if it is small enough."""
+        held: _Held | None = getattr(self._local, "held", None)
+        small = 4 * (len(self.plan.models.experts) + 1) * job.numel <= RESIDENT
+        if (held is None or held[0] is not job) and small and self._dtype(job) is torch.float32:
+            rows = self.scratch.whole(job.numel)
+            for start in range(0, job.numel, self.chunk):
+                self._load(job, start, list(rows[:, start : start + self.chunk]))
+            self._local.held = (job, rows)
+
+    def drop(self) -> None:
+        """Keep nothing any more."""
+        self._local.held = None
+
     def load(self, job: TensorJob, start: int, stop: int) -> Chunk:
         """The base and all used experts of one span, as kernels and statistics want them.
 
         Raises:
             NotFinite: for a NaN or infinity, unless the method is linear (then the result shows it).
         """
-        plan, models = self.plan, self.plan.models
-        reads = plan.reads(job) if job.action == "merge" else (BASE, *job.used)
-        dtype, delta = self._dtype(job), plan.method.space == "delta"
-        if BASE in reads and models.base is not None:
-            base = self.values(BASE, job.name, start, stop, dtype, 0)
+        models, held = self.plan.models, getattr(self._local, "held", None)
+        if held is not None and held[0] is job:
+            rows = list(held[1][:, start:stop])
         else:
-            base = self.scratch.floats(0, dtype, stop - start).zero_()
-        deltas = tuple(self._delta(job, t, base, start, stop, row) for row, t in enumerate(job.used, 1))
-        if self._check_finite and not all(map(all_finite, deltas if delta else (base, *deltas))):
-            raise self.blame(job, start, stop)
+            dtype = self._dtype(job)
+            rows = [self.scratch.floats(row, dtype, stop - start) for row in range(1 + len(job.used))]
+            self._load(job, start, rows)
         keys = tuple(models.keys[t] for t in job.used)
         names = tuple(models.names[t] for t in job.used)
-        return Chunk(Span(job.name, start, stop, job.shape, keys, names, plan.recipe.seed), base, deltas, job.weights)
+        twin = self.plan.twins.get(job.name, "")
+        span = Span(job.name, start, stop, job.shape, keys, names, self.plan.recipe.seed, twin)
+        return Chunk(span, rows[0], tuple(rows[1 : 1 + len(job.used)]), job.weights)
+
+    def _load(self, job: TensorJob, start: int, rows: Sequence[Tensor]) -> None:
+        """Fill rows, (n,) each, with the base and the used experts' task vectors (or weights) from `start` on."""
+        plan, base = self.plan, rows[0]
+        reads = plan.reads(job) if job.action == "merge" else (BASE, *job.used)
+        if BASE in reads and plan.models.base is not None:
+            self._fill(base, BASE, job.name, start)
+        else:
+            base.zero_()
+        delta = plan.method.space == "delta"
+        for row, expert in enumerate(job.used, 1):
+            if plan.models.info(expert, job.name) is None:
+                rows[row].zero_() if delta else rows[row].copy_(base)
+                continue
+            self._fill(rows[row], expert, job.name, start)
+            if delta:
+                torch.sub(rows[row], base, out=rows[row])
+        used = rows[1 : 1 + len(job.used)]
+        if self._check_finite and not all(map(all_finite, used if delta else (base, *used))):
+            raise self.blame(job, start, start + base.numel())
 
     def blame(self, job: TensorJob, start: int, stop: int) -> NotFinite:
         """The error that names the model with NaN or infinite values, or says that the merge overflows."""
@@ -196,15 +256,6 @@ class Loader:
             where=job.name,
             hint="Lower the coefficients or export in a wider dtype (F32 or BF16).",
         )
-
-    def _delta(self, job: TensorJob, expert: int, base: Tensor, start: int, stop: int, row: int) -> Tensor:
-        """An expert's task vector, or its weights for methods of space "weight"; absent tensors are the base's."""
-        delta = self.plan.method.space == "delta"
-        if self.plan.models.info(expert, job.name) is None:
-            target = self.scratch.floats(row, base.dtype, stop - start)
-            return target.zero_() if delta else target.copy_(base)
-        values = self.values(expert, job.name, start, stop, base.dtype, row)
-        return torch.sub(values, base, out=values) if delta else values
 
     def _dtype(self, job: TensorJob) -> torch.dtype:
         """float32, or float64 if any model stores this tensor so."""

@@ -188,10 +188,13 @@ class _Run:
             return
         scope = self._plan.scope(job)
         with self._gate.room(self._plan.bytes_at_once(job), self._progress):
-            stats = self._computer.measure(job, self._progress)
-            self._noted.append(getattr(stats, "note", "") if stats is not self._stats else "")
-            for _, first, last in spans(job, self._loader.chunk, scope):
-                self._write(job, first, last, stats)
+            try:
+                stats = self._computer.measure(job, self._progress)
+                self._noted.append(getattr(stats, "note", "") if stats is not self._stats else "")
+                for _, first, last in spans(job, self._loader.chunk, scope):
+                    self._write(job, first, last, stats)
+            finally:
+                self._loader.drop()
 
     def _write(self, job: TensorJob, start: int, stop: int, stats: object) -> None:
         self._progress.check()

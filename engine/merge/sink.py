@@ -32,9 +32,8 @@ class MemorySink:
         self.tensors: dict[str, Tensor] = {}
         self._bytes: list[np.ndarray[Any, Any]] = []
         for job in plan.jobs:
-            raw = np.empty(job.bytes_out, np.uint8)
-            self._bytes.append(raw)
-            self.tensors[job.name] = torch.from_numpy(raw).view(TORCH[job.out_dtype]).view(job.shape)
+            tensor = self.tensors[job.name] = torch.empty(job.shape, dtype=TORCH[job.out_dtype])
+            self._bytes.append(tensor.reshape(-1).view(torch.uint8).numpy())
 
     def write(self, job_index: int, byte_offset: int, buffer: Buffer) -> None:
         """Copy into place."""

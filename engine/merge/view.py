@@ -60,6 +60,8 @@ class ModelView:
             return result
 
         if self._crew is None:
+            for job in self._jobs:
+                self._loader.keep(job)
             return map(work, self._spans())
         self._passes += 1
         self._progress.begin(self.numel, f"Measuring the models (pass {self._passes})", "weights")

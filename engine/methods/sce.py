@@ -71,22 +71,15 @@ def _limit(view: View, density: float) -> float:
     """The least variance of those selected; 0 selects all."""
     if density >= 1 or view.numel == 0:
         return 0.0
-
-    def spread(chunk: Chunk) -> list[Tensor]:
-        return [variance(steps.reduce.scaled(chunk.deltas, chunk.weights))]
-
-    varying = sum(view.map(lambda chunk: int(spread(chunk)[0].count_nonzero())))
-    count = int(varying * density)
-    if count < 1:
-        return float("inf")
-    return steps.order.order_statistics(view, [[view.numel - count + 1]], spread)[0][0]
+    return steps.order.largest_share(
+        view, density, lambda chunk: variance(steps.reduce.scaled(chunk.deltas, chunk.weights))
+    )
 
 
 def variance(tensors: Sequence[Tensor]) -> Tensor:
     """Population variance of each element over the experts: a new tensor (n,)."""
     mean = steps.reduce.total(tensors).div_(len(tensors))
-    away = [x - mean for x in tensors]
-    return steps.reduce.total([x.mul_(x) for x in away]).div_(len(tensors))
+    return steps.reduce.total([x.square_() for x in (x - mean for x in tensors)]).div_(len(tensors))
 
 
 def _selected(deltas: Sequence[Tensor], weights: Sequence[float], limit: float) -> list[Tensor]:
@@ -94,7 +87,7 @@ def _selected(deltas: Sequence[Tensor], weights: Sequence[float], limit: float) 
     scaled = steps.reduce.scaled(deltas, weights)
     if limit <= 0:
         return scaled
-    chosen = variance(scaled).ge(limit)  # (n,)
+    chosen = steps.pointwise.at_least(variance(scaled), limit)  # (n,)
     return [x * chosen for x in scaled]
 
 
@@ -148,8 +141,8 @@ def sce(deltas: Sequence[Tensor], weights: Sequence[float], *, scale: float, sta
         The merged task vector (n,).
     """
     kept = _selected(deltas, weights, stats.limit)  # T x (n,)
-    sign = steps.reduce.total(kept).ge(0).to(kept[0].dtype).mul_(2).sub_(1)  # (n,)
+    sign = steps.pointwise.at_least(steps.reduce.total(kept), 0).mul_(2).sub_(1)  # (n,)
     agree = [steps.disjoint.agreeing(x, sign) for x in kept]  # T x (n,)
     merged = steps.reduce.weighted_sum(agree, stats.energies)
-    divisor = steps.reduce.weighted_sum([x.ne(0).to(x.dtype) for x in agree], stats.energies)
+    divisor = steps.reduce.weighted_sum([steps.pointwise.present(x) for x in agree], stats.energies)
     return merged.div_(divisor.clamp_min_(FLOOR)).mul_(sign).mul_(scale)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Merge = Literal["mean", "weighted", "sum", "max", "all-mean", "all-sum", "all-median", "all-magnitude"]
+_NOTHING = 1e-8
+"""Coefficients that agree add up to less than this where they cancel out; then nothing is divided."""
+
 MERGES = ("mean", "weighted", "sum", "max", "all-mean", "all-sum", "all-median", "all-magnitude")
 
 
@@ -64,10 +67,11 @@ def _average(chosen: Sequence[Tensor], kept: Sequence[Tensor], how: Merge, weigh
     if factors[0] != 1:
         divisor.mul_(factors[0])
     for x, factor in zip(chosen[1:], factors[1:], strict=True):
-        divisor.add_(torch.ne(x, 0, out=one).mul_(factor) if factor != 1 else torch.ne(x, 0, out=one))
-    if how == "mean":
-        return merged.div_(divisor.clamp_min_(1))
-    return merged.div_(divisor.masked_fill_(divisor.abs() < 1e-8, 1))
+        torch.ne(x, 0, out=one)
+        divisor.add_(one.mul_(factor) if factor != 1 else one)
+    if min(factors) >= _NOTHING:  # then the divisor is at least that, or nobody is there and the sum is 0
+        return merged.div_(divisor.clamp_min_(_NOTHING))
+    return merged.div_(divisor.masked_fill_(divisor.abs() < _NOTHING, 1))
 
 
 def _largest(kept: Sequence[Tensor], sign: Tensor | None) -> Tensor:

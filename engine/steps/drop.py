@@ -22,8 +22,9 @@ MaskSource = Callable[[Span, int, float], Tensor]
 def bernoulli(span: Span, model: int, density: float) -> Tensor:
     """Keep each element with probability `density`, from random bits that can be had from anywhere (PCG64DXSM).
 
-    Element i of a tensor takes the i-th 32-bit word of the stream whose state and increment are the BLAKE2b hash
-    of seed, content key of the model and tensor name. The probability is exact to 2^-32.
+    Element i of a tensor takes the i-th 16-bit word of the stream whose state and increment are the BLAKE2b hash
+    of seed, content key of the model and tensor name. One word in 65,536 does not decide; then 16 more bits do, the
+    BLAKE2b hash of the same and the index. So the probability is exact to 2^-32.
 
     Args:
         span: Which elements of which tensor.
@@ -34,11 +35,16 @@ def bernoulli(span: Span, model: int, density: float) -> Tensor:
         (n,) float32 on the CPU: 1 kept, 0 dropped.
     """
     words = _words(span, model)
-    edge = round(density * 2**32) - 2**31  # words are uniform in [-2^31, 2^31)
     mask = torch.empty(len(words))
-    if edge >= 2**31:
+    edge, finer = divmod(round(density * 2**32), 1 << 16)
+    if edge >= 1 << 16:
         return mask.fill_(1)
-    return torch.lt(words, edge, out=mask)
+    edge -= 1 << 15  # words are uniform in [-2^15, 2^15)
+    torch.lt(words, edge, out=mask)
+    if finer:
+        for place in np.flatnonzero(words.numpy() == edge).tolist():
+            mask[place] = _more(span, model, place) < finer
+    return mask
 
 
 def bernoulli_each(span: Span, model: int, chances: Tensor) -> Tensor:
@@ -47,27 +53,42 @@ def bernoulli_each(span: Span, model: int, chances: Tensor) -> Tensor:
     Args:
         span: Which elements of which tensor.
         model: Index of the expert.
-        chances: (n,) or rows (r, c): probability to keep each element; exact to 2^-23.
+        chances: (n,) or rows (r, c): probability to keep each element.
 
     Returns:
         A new float32 tensor of the shape and device of `chances`: 1 kept, 0 dropped.
     """
-    edges = chances.to(torch.float32).mul(2.0**32).sub_(2.0**31)
-    words = _words(span, model).to(edges.device, torch.float32).view(edges.shape)
-    return torch.lt(words, edges, out=words)
+    edges = chances.to("cpu", torch.float32).reshape(-1).mul(2.0**16)
+    words = _words(span, model).to(torch.float32).add_(2.0**15)  # whole numbers from 0 to 2^16 - 1
+    whole = torch.floor(edges)
+    mask = torch.lt(words, whole, out=torch.empty_like(words))
+    for place in np.flatnonzero(words.numpy() == whole.numpy()).tolist():
+        mask[place] = _more(span, model, place) < float(edges[place] - whole[place]) * 2**16
+    return mask.view(chances.shape).to(chances.device)
+
+
+def _more(span: Span, model: int, place: int) -> int:
+    """16 more bits for an element of the span."""
+    return int.from_bytes(
+        blake2b(_stream_name(span, model) + b"\0%d" % (span.start + place), digest_size=2).digest(), "little"
+    )
 
 
 def _words(span: Span, model: int) -> Tensor:
-    """The random 32-bit words of the elements of a span: (n,) int32, uniform."""
-    count, skipped = span.stop - span.start, span.start % 2
-    name = "\0".join((str(span.seed), span.keys[model], span.tensor))
-    digest = blake2b(name.encode(), digest_size=32).digest()
+    """The random words of the elements of a span: (n,) int16, uniform."""
+    count, skipped = span.stop - span.start, span.start % 4  # four words in one number of the stream
+    digest = blake2b(_stream_name(span, model), digest_size=32).digest()
     state, increment = int.from_bytes(digest[:16], "little"), int.from_bytes(digest[16:], "little") | 1
     stream = np.random.PCG64DXSM(0)
     stream.state = {**stream.state, "state": {"state": state, "inc": increment}}
-    stream.advance(span.start // 2)
-    raw = stream.random_raw(-(-(skipped + count) // 2)).astype("<u8", copy=False)
-    return torch.from_numpy(raw.view("<i4")[skipped : skipped + count])
+    stream.advance(span.start // 4)
+    raw = stream.random_raw(-(-(skipped + count) // 4)).astype("<u8", copy=False)
+    return torch.from_numpy(raw.view("<i2")[skipped : skipped + count])
+
+
+def _stream_name(span: Span, model: int) -> bytes:
+    """What the random numbers of a tensor depend on: seed, content of the expert, tensor."""
+    return "\0".join((str(span.seed), span.keys[model], span.twin or span.tensor)).encode()
 
 
 def drop(delta: Tensor, mask: Tensor, density: float, *, rescale: bool) -> Tensor:

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from math import fsum
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from engine.steps.view import BLOCK, Chunk, View
+
+_PIECES = 16
+"""A block has BLOCK = 16 * 16 * 16 elements."""
 
 Picks = Callable[[Chunk], Sequence[Tensor]]
 """Which tensors of a chunk a statistic is taken of; by default its deltas."""
@@ -69,9 +73,10 @@ def total(tensors: Sequence[Tensor]) -> Tensor:
 def block_sums(values: Tensor) -> list[float]:
     """Sums of consecutive blocks of `BLOCK` elements, in float64.
 
-    Every block is folded in half until one number is left, so only element-wise additions happen and the
-    result is the same on every device. Because chunks start at block borders, `math.fsum` over the block
-    sums of all chunks does not depend on the chunk size either.
+    Every block is cut into 16 pieces that are added one after the other, their sum again, and the 16 numbers that
+    are left are added in pairs: only element-wise additions in a fixed order, so that the result is the same on every
+    device. Because chunks start at block borders, `math.fsum` over the block sums of all chunks does not depend on
+    the chunk size either.
 
     Args:
         values: (n,) numbers, of a chunk that starts at a block border.
@@ -79,45 +84,84 @@ def block_sums(values: Tensor) -> list[float]:
     Returns:
         ceil(n / BLOCK) float64 sums.
     """
-    return _fold(values.to(torch.float64, copy=True))
+    return _finished(_pieces(values.to(torch.float64)))
+
+
+def size_blocks(values: Tensor) -> list[float]:
+    """Block sums of |values|; the first 16 numbers of each sum are added in the dtype of the values."""
+    return _finished(_pieces(values.abs()))
 
 
 def dot_blocks(a: Tensor, b: Tensor) -> list[float]:
     """Block sums of a * b; the products of float32 numbers are exact in float64."""
-    return _fold(a.to(torch.float64, copy=True).mul_(b))
+    exact = a.dtype != torch.float64 and b.dtype != torch.float64
+    wide = a.to(torch.float64)
+    return _products(wide, wide if b is a else b.to(torch.float64), exact=exact)
 
 
 def product_blocks(tensors: Sequence[Tensor]) -> list[list[float]]:
     """Block sums of the products of all pairs: of the first with itself, with the second, ..., of the last."""
-    wide = [x.to(torch.float64) for x in tensors]
-    product = torch.empty_like(wide[0])
-    return [_fold(torch.mul(a, b, out=product)) for i, a in enumerate(wide) for b in wide[i:]]
+    exact = all(x.dtype != torch.float64 for x in tensors)
+    wide = [_cut(x.to(torch.float64)) for x in tensors]
+    return [_products(a, b, exact=exact) for i, a in enumerate(wide) for b in wide[i:]]
 
 
-def _fold(values: Tensor) -> list[float]:
-    """Block sums of (n,) float64 numbers that may be overwritten."""
+def _products(a: Tensor, b: Tensor, *, exact: bool) -> list[float]:
+    """Block sums of the products of float64 numbers; `exact` if no product is rounded, fused or not."""
+    a, b = _cut(a), _cut(b)
+    if exact and a.device.type == "cpu":
+        return _finished(np.einsum("bpi,bpi->bi", a.numpy(), b.numpy()))
+    return _finished(_pieces(a * b))
+
+
+def _cut(values: Tensor) -> Tensor:
+    """(n,) numbers as (blocks, 16, BLOCK / 16), filled up with zeros."""
+    if values.ndim == 3:
+        return values
     rest = -values.numel() % BLOCK
-    folded = (torch.nn.functional.pad(values, (0, rest)) if rest else values).view(-1, BLOCK)
-    while folded.shape[1] > 1:
-        half = folded.shape[1] // 2
-        folded = folded[:, :half].add_(folded[:, half:])
-    return [float(x) for x in folded[:, 0].tolist()]
+    padded = torch.nn.functional.pad(values.reshape(-1), (0, rest)) if rest else values
+    return padded.view(-1, _PIECES, BLOCK // _PIECES)
+
+
+def _pieces(values: Tensor) -> np.ndarray:
+    """The 16 pieces of every block added one after the other: (blocks, BLOCK / 16)."""
+    cut = _cut(values)
+    if cut.device.type == "cpu" and cut.shape[2] > 1:  # numpy adds single columns in another order
+        added: np.ndarray = np.add.reduce(cut.numpy(), axis=1)
+        return added
+    total = cut[:, 0].clone()
+    for piece in range(1, _PIECES):
+        total.add_(cut[:, piece])
+    return total.cpu().numpy()
+
+
+def _finished(pieces: np.ndarray) -> list[float]:
+    """From (blocks, BLOCK / 16) partial sums to one float64 number for each block."""
+    wide = pieces.astype(np.float64, copy=False).reshape(len(pieces), _PIECES, -1)
+    columns = np.add.reduce(wide, axis=1).T  # (16, blocks)
+    while len(columns) > 1:  # explicit: numpy adds in another order where there is only one column
+        columns = columns[: len(columns) // 2] + columns[len(columns) // 2 :]
+    sums: list[float] = columns[0].tolist()
+    return sums
 
 
 def row_sums(values: Tensor) -> Tensor:
     """Sum of each row, in float64: (r, c) to (r,).
 
-    Only element-wise additions happen, so that a row gives the same number in any chunk and on any device.
+    Every row is cut into 16 pieces that are added one after the other; the rest is folded in halves. So a row gives
+    the same number in any chunk and on any device.
     """
-    folded = values.to(torch.float64, copy=True)
+    rest = -values.shape[1] % _PIECES
+    padded = torch.nn.functional.pad(values, (0, rest)) if rest else values
+    if not padded.numel():
+        return values.sum(dim=1, dtype=torch.float64)
+    cut = padded.to(torch.float64).reshape(len(values), _PIECES, -1)  # (r, 16, c / 16)
+    folded = torch.from_numpy(_pieces(cut))
     while folded.shape[1] > 1:
         width = folded.shape[1]
-        half = width // 2
-        rest = folded[:, 2 * half :]  # the last column of an odd number
-        folded = folded[:, :half].add_(folded[:, half : 2 * half])
-        if width % 2:
-            folded[:, :1].add_(rest)
-    return folded.sum(dim=1) if folded.shape[1] == 0 else folded[:, 0]
+        half = (width + 1) // 2
+        folded = torch.cat([folded[:, : width - half] + folded[:, half:], folded[:, width - half : half]], dim=1)
+    return folded[:, 0]
 
 
 def collect(parts: Iterable[Sequence[list[float]]]) -> list[float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from engine.steps.reduce import block_sums, dot_blocks
+from engine.steps.reduce import dot_blocks, size_blocks
 
 if TYPE_CHECKING:
     from engine.steps.view import Chunk, View
@@ -58,7 +58,7 @@ def ratio(before: float, after: float) -> float:
 def _parts(values: Tensor, norm: Norm) -> list[float]:
     """What the norm of a chunk is made of, independent of how the tensor is cut."""
     if norm == "l1":
-        return block_sums(values.abs())
+        return size_blocks(values)
     return dot_blocks(values, values) if norm == "l2" else [float(values.abs().max())]
 
 

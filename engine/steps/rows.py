@@ -91,7 +91,7 @@ def order(values: Tensor) -> Tensor:
     keys = bits.to(torch.int64).bitwise_left_shift_(32)
     keys.bitwise_or_(torch.arange(values.shape[1], device=values.device))  # unique, so that any sort is stable
     if keys.device.type == "cpu":
-        keys.numpy().sort(axis=1)  # vectorised: five times faster than a stable sort
+        keys.view(torch.float64).numpy().sort(axis=1)  # positive doubles sort like their bits, and faster
     else:
         keys = keys.sort(dim=1).values
     return keys.bitwise_and_(0xFFFF_FFFF)

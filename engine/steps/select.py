@@ -29,7 +29,7 @@ DIGIT = 16
 BINS = 1 << DIGIT
 
 _MOST_FINER = 1 / 8  # share of elements with lower bits above which they are not collected
-_MOST_MAGNITUDES = 1 << 20  # different ones with lower bits
+_MOST_MAGNITUDES = 1 << 21  # different ones with lower bits, of all models together
 _SORTED_AT_ONCE = 1 << 17
 
 
@@ -96,7 +96,7 @@ def _sketch(view: View, picks: Picks) -> tuple[Sketch, ...] | None:
         tensors = picks(chunk)
         return None if tensors[0].dtype == torch.float64 else [_counted(x) for x in tensors]
 
-    tallies = [_Tally() for _ in range(view.models)]
+    tallies = [_Tally(_MOST_MAGNITUDES // max(1, view.models)) for _ in range(view.models)]
     for parts in view.map(count):
         if parts is None:
             return None
@@ -112,14 +112,20 @@ def _counted(values: Tensor) -> tuple[np.ndarray, np.ndarray | None]:
     if keys.device.type != "cpu":
         finer = keys[(keys & (BINS - 1)) != 0].cpu().numpy()
     else:
-        finer = keys.numpy()[torch.bitwise_and(keys, BINS - 1).numpy() != 0]
+        bits = keys.numpy()
+        finer = bits[np.flatnonzero((bits & (BINS - 1)) != 0)]  # faster than a mask as index
     return counts, (finer.view(np.uint32) if finer.size <= values.numel() * _MOST_FINER else None)
 
 
 class _Tally:
-    """Adds up what `_counted` finds in the chunks of one model."""
+    """Adds up what `_counted` finds in the chunks of one model.
 
-    def __init__(self) -> None:
+    Args:
+        most: Different magnitudes with lower bits that are remembered; with more of them the sketch is coarse.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._coarse = np.zeros(BINS, np.int64)
         self._bits, self._counts = np.zeros(0, np.uint32), np.zeros(0, np.int64)
         self._waiting: list[np.ndarray] = []
@@ -145,23 +151,24 @@ class _Tally:
         both, place = np.unique(np.concatenate([self._bits, bits]), return_inverse=True)
         self._counts = np.rint(np.bincount(place, np.concatenate([self._counts, counts]), len(both))).astype(np.int64)
         self._bits = both
-        self._exact = len(both) <= _MOST_MAGNITUDES
+        self._exact = len(both) <= self._most
 
     def sketch(self) -> Sketch:
         """All chunks together."""
         if self._exact and self._waiting:
             self._settle()
         coarse = self._coarse
-        if self._exact:
-            finer = np.bincount(self._bits >> DIGIT, self._counts, BINS)
-            coarse = coarse - np.rint(finer).astype(np.int64)
-        places = np.flatnonzero(coarse).astype(np.uint32)
-        bits, counts = places << DIGIT, coarse[places]
+        if self._exact and len(self._bits):
+            finer = np.bincount(self._bits >> DIGIT, self._counts)  # exact: whole numbers below 2^53
+            coarse = coarse.copy()
+            coarse[: len(finer)] -= np.rint(finer).astype(np.int64)
+        places = np.flatnonzero(coarse)
+        bits, counts = places.astype(np.uint32) << DIGIT, coarse[places]
         if self._exact:
             bits, counts = np.concatenate([bits, self._bits]), np.concatenate([counts, self._counts])
-            order = np.argsort(bits)
+            order = np.argsort(bits, kind="stable")  # two rising parts: merged, not sorted
             bits, counts = bits[order], counts[order]
-        return Sketch(bits.astype(np.uint32), counts, self._exact)
+        return Sketch(bits.astype(np.uint32, copy=False), counts, self._exact)
 
 
 def kth_magnitudes(view: View, rank: int, picks: Picks = pick_deltas) -> tuple[float, ...]:

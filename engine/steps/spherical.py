@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.steps.reduce import Picks, collect, dot_blocks
+from engine.steps.reduce import Picks, collect, product_blocks
 from engine.steps.view import Chunk, View
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -57,8 +57,7 @@ def gram(view: View, picks: Picks) -> Matrix:
     """Inner products of all pairs of picked tensors over the view; (S, S), empty if there are no elements."""
 
     def products(chunk: Chunk) -> list[list[float]]:
-        wide = [x.to(torch.float64) for x in picks(chunk)]
-        return [dot_blocks(a, b) for a, b in combinations_with_replacement(wide, 2)]
+        return product_blocks(picks(chunk))
 
     sums = collect(view.map(products))
     size = int(sqrt(2 * len(sums)))

@@ -33,6 +33,7 @@ class Span:
         keys: Content key of every model, in canonical order; seeds random masks.
         names: Name of every model, in canonical order.
         seed: The recipe's seed.
+        twin: The tensor whose random masks this one has, too, because both are the same weights; "" for its own.
     """
 
     tensor: str
@@ -42,6 +43,7 @@ class Span:
     keys: tuple[str, ...]
     names: tuple[str, ...]
     seed: int
+    twin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

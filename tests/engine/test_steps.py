@@ -217,14 +217,43 @@ def pcg64dxsm(state: int, increment: int, count: int) -> list[int]:
 
 
 def test_masks_are_words_of_a_published_stream() -> None:
-    """An independent reading of the description: word i of a stream that starts from a hash."""
-    digest = blake2b("\0".join(("7", "k", "w")).encode(), digest_size=32).digest()
+    """An independent reading of the description: 16-bit word i of a stream that starts from a hash, then 16 more."""
+    name = "\0".join(("7", "k", "w"))
+    digest = blake2b(name.encode(), digest_size=32).digest()
     start, increment = int.from_bytes(digest[:16], "little"), int.from_bytes(digest[16:], "little") | 1
-    words = np.array(pcg64dxsm(start, increment, 10_000), np.uint32)
-    signed = words.view(np.int32).astype(np.int64)
-    for density in (0.1, 0.5, 0.999):
-        wanted = signed < round(density * 2**32) - 2**31
-        assert np.array_equal(steps.drop.bernoulli(span_of(0, 10_000), 0, density).numpy() == 1, wanted)
+    halves = [h for word in pcg64dxsm(start, increment, 100_000) for h in (word & 0xFFFF, word >> 16)]
+    signed = np.array(halves, np.uint16).view(np.int16).astype(np.int64) + 2**15  # the sign bit counts as the lowest
+    undecided = 0
+    for density in (0.1, 0.3, 0.5, 0.7, 0.999):
+        found = steps.drop.bernoulli(span_of(0, 200_000), 0, density).numpy() == 1
+        edge, finer = divmod(round(density * 2**32), 2**16)
+        open_ = signed == edge
+        assert np.array_equal(found[~open_], signed[~open_] < edge)
+        undecided += int(open_.sum())
+        for place in np.flatnonzero(open_):
+            more = blake2b(f"{name}\0{place}".encode(), digest_size=2).digest()
+            assert found[place] == (int.from_bytes(more, "little") < finer)
+    assert undecided  # else the second half of the rule was not tried
+
+
+@pytest.mark.parametrize("count", [1, BLOCK, BLOCK + 1, 5 * BLOCK - 7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_blocks_are_added_in_the_stated_order(count: int, dtype: torch.dtype) -> None:
+    x = torch.from_numpy(np.random.default_rng(count).normal(size=count)).to(dtype)
+    products = np.zeros(-(-count // BLOCK) * BLOCK)
+    products[:count] = x.double().numpy() ** 2
+    wanted = []
+    for block in products.reshape(-1, 16, 16, 16):
+        rows = block[0].copy()
+        for piece in block[1:]:
+            rows = rows + piece  # (16, 16)
+        left = rows[0].copy()
+        for row in rows[1:]:
+            left = left + row  # (16,)
+        while len(left) > 1:
+            left = left[: len(left) // 2] + left[len(left) // 2 :]
+        wanted.append(float(left[0]))
+    assert steps.reduce.dot_blocks(x, x) == steps.reduce.product_blocks([x])[0] == wanted
 
 
 @quick
