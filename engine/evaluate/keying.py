@@ -20,6 +20,7 @@ from engine.files.opening import open_regular
 from engine.merge.models import content_key
 from engine.merge.plan import Plan
 from engine.progress import Progress
+from engine.recipe.per_expert import renamed
 
 EVALUATOR = 1
 """Raised when the same model on the same task would get another score."""
@@ -49,7 +50,8 @@ def recipe_key(plan: Plan, config: Mapping[str, Any] | None) -> str:
     """
     keys = dict(zip(plan.models.names, plan.keys, strict=True))
     experts = {param.name for param in plan.method.params if param.role == "expert"}
-    params = {k: keys.get(str(v), v) if k in experts else v for k, v in sorted(plan.params.items())}
+    own = dict(renamed(plan.params.items(), dict(keys)))
+    params = {k: keys.get(str(v), v) if k in experts else v for k, v in sorted(own.items())}
     base = "" if plan.models.base is None else _identity(plan.models.base)
     models = repr([_identity(expert) for expert in plan.models.experts])
     head = ("mix", plan.method.id, repr(params), repr(plan.recipe.seed), base, models, _plain(config))
@@ -66,9 +68,9 @@ def task_key(task: Task, progress: Progress) -> str:
     """
     head = task.head
     use = (task.kind, len(task.labels), task.val, task.test, task.metric, task.scale, task.mean, task.std, task.pad,
-           head.weight, head.bias, head.pool, head.normalise)  # fmt: skip
+           head.weight, head.bias, head.pool, head.normalise, task.family, head.type, head.projection)  # fmt: skip
     try:
-        files = [file_hash(path, progress) for path in (task.data, head.file)]
+        files = [file_hash(path, progress) for path in task.files]
     except FileProblem as problem:
         raise as_eval_problem(problem, task) from problem
     return _digest(("task", repr(use), *files))

@@ -19,8 +19,13 @@ from engine.merge.plan import Plan
 
 _FIXED_MEMORY = 250 << 20  # Python and torch
 _MEMORY_A_THREAD = 32 << 20  # buffers of `engine.merge.load`, and what kernels make
+_RESIDENT = 64 << 20  # most that a thread keeps of a tensor it measures (`engine.merge.load.RESIDENT`)
+_SKETCHES = 88 << 20  # most that `engine.merge.recall` keeps, and 2 Mi magnitudes being counted
+_SKETCH_BYTES_A_MAGNITUDE = 12
+_DECOMPOSED = 3  # factors and workspace of singular value decompositions, measured
 _HEADER_BYTES_A_TENSOR = 120
 _SLACK = 1 << 20
+_GRAPH_BYTES = 4 << 20
 _MAX_NAME = 200
 _RATE = {"linear": 0.45e9, "mask": 0.15e9, "full": 0.15e9}
 _rates: dict[str, float] = {}
@@ -72,12 +77,32 @@ def preflight(plan: Plan, out: Path, options: ExportOptions | None = None, *, th
     target = normalised(out)
     threads = threads or max(1, min(8, os.cpu_count() or 1))
     need = bytes_needed(plan, target, options)
-    peak = _FIXED_MEMORY + threads * _MEMORY_A_THREAD
+    peak = peak_memory(plan, threads)
     findings = [Finding("error", o.code, o.error.message, o.error.hint) for o in obstacles(plan, target, options, need)]
     findings += _about_replacing(target, options)
     findings += _about_dtypes(plan)
     findings += _about_memory(peak)
     return Preflight(tuple(findings), need - _SLACK, free_space(target), peak, forecast(plan, threads))
+
+
+def peak_memory(plan: Plan, threads: int) -> int:
+    """Most bytes that a merge takes: buffers of the threads, tensors that are merged whole, what statistics keep.
+
+    Args:
+        plan: What would be merged.
+        threads: Worker threads.
+    """
+    method, models = plan.method, len(plan.models.experts) + 1
+    kept = sketches = 0
+    if method.measure is not None:
+        sizes = (4 * models * job.numel for job in plan.jobs if job.action == "merge")
+        kept = threads * max((size for size in sizes if size <= _RESIDENT), default=0)
+    if method.survey is not None or method.measure is not None:
+        numel = sum(job.numel for job in plan.jobs if job.is_float)
+        sketches = min(_SKETCHES, _SKETCH_BYTES_A_MAGNITUDE * numel * models)
+    decomposes = method.family == "spectral" or plan.params.get("post", "none") != "none"
+    whole = plan.whole_bytes * (_DECOMPOSED if decomposes else 1)
+    return _FIXED_MEMORY + threads * _MEMORY_A_THREAD + whole + kept + sketches
 
 
 def normalised(out: Path) -> Path:
@@ -94,6 +119,9 @@ def obstacles(plan: Plan, target: Path, options: ExportOptions, need: int) -> It
             "name", WriteProblem("The name is empty or too long.", where=where, hint="Choose a shorter name.")
         )
         return
+    if options.format != "safetensors" and target.suffix == SUFFIX:
+        text = "An ONNX export is a folder, not a .safetensors file."
+        yield Obstacle("format", WriteProblem(text, where=where, hint="Leave the ending out."))
     yield from _inputs_in_the_way(plan, target, where)
     yield from _existing_in_the_way(target, options, where)
     yield from _no_permission(target, where)
@@ -111,7 +139,8 @@ def bytes_needed(plan: Plan, target: Path, options: ExportOptions) -> int:
         files = next((m.sidecars for m in models if m.sidecars), ())
         beside = sum(file.stat().st_size for file in files if file.exists())
     names = sum(len(job.name) + _HEADER_BYTES_A_TENSOR for job in plan.jobs)
-    return plan.bytes_out + 2 * names + beside + _SLACK
+    graph = plan.bytes_out + _GRAPH_BYTES if options.format == "onnx" else _GRAPH_BYTES * (options.format == "both")
+    return plan.bytes_out + 2 * names + beside + graph + _SLACK
 
 
 def free_space(target: Path) -> int:

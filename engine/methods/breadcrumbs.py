@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from engine.steps.disjoint import Merge
+    from engine.steps.per_expert import Number
     from engine.steps.view import Chunk, Span, View
 
 _BANDS = """
@@ -62,8 +63,17 @@ def _band(
 ) -> tuple[Param, ...]:
     """The parameters, with the defaults of a method."""
     return (
-        Param("density", density, help="Share that is kept.", low=0.0, high=1.0, live="mask"),
-        Param("gamma", gamma, help="Share of the largest that is removed.", low=0.0, high=1.0, live="mask", step=0.001),
+        Param("density", density, help="Share that is kept.", low=0.0, high=1.0, live="mask", each=True),
+        Param(
+            "gamma",
+            gamma,
+            help="Share of the largest that is removed.",
+            low=0.0,
+            high=1.0,
+            live="mask",
+            step=0.001,
+            each=True,
+        ),
         Param("ranks", ranks, help="Rank each row or each tensor.", choices=("row", "tensor"), live="mask"),
         Param("remove_first", remove_first, help="Remove before choosing what is kept.", live="mask"),
         Param("rescale", rescale, help="Give tensors their former L1 norm back."),
@@ -76,12 +86,14 @@ MERGES = ("sum", "weighted", "mean")
 
 
 def _measure(
-    view: View, *, density: float, gamma: float, ranks: str, rescale: bool, **_: Value
+    view: View, *, density: Number, gamma: Number, ranks: str, rescale: bool, **_: Value
 ) -> tuple[Bounds, tuple[float, ...]] | None:
     """Counts magnitudes once (as TIES does) for the bounds of a tensor, one pass for norms; nothing for rows."""
     if ranks == "row":
         return None
-    found = _tensor_bounds(view, density, gamma)
+    pairs = list(zip(steps.per_expert.seen(density, view), steps.per_expert.seen(gamma, view), strict=True))
+    bounds = {pair: _tensor_bounds(view, *pair) for pair in dict.fromkeys(pairs)}
+    found = [bounds[pair][t] for t, pair in enumerate(pairs)]
     if not rescale:
         return found, (1.0,) * view.models
 
@@ -123,13 +135,15 @@ def _middles(
     deltas: Sequence[Tensor],
     span: Span,
     stats: tuple[Bounds, tuple[float, ...]] | None,
-    density: float,
-    gamma: float,
+    density: Number,
+    gamma: Number,
     remove_first: bool,
 ) -> list[Tensor]:
     """What is left of T task vectors (r, c)."""
     if stats is None:
-        return [_rows(x, span, density, gamma, remove_first) for x in deltas]
+        each = steps.per_expert.each
+        bands = zip(deltas, each(density, span.names), each(gamma, span.names), strict=True)
+        return [_rows(x, span, share, removed, remove_first) for x, share, removed in bands]
     kept = [steps.rows.between(x, *pair) for x, pair in zip(deltas, stats[0], strict=True)]
     return steps.reduce.scaled(kept, stats[1])
 
@@ -176,8 +190,8 @@ def breadcrumbs(
     deltas: Sequence[Tensor],
     weights: Sequence[float],
     *,
-    density: float,
-    gamma: float,
+    density: Number,
+    gamma: Number,
     remove_first: bool,
     scale: float,
     span: Span,
@@ -218,8 +232,8 @@ def breadcrumbs_ties(
     deltas: Sequence[Tensor],
     weights: Sequence[float],
     *,
-    density: float,
-    gamma: float,
+    density: Number,
+    gamma: Number,
     remove_first: bool,
     merge: Merge,
     scale: float,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.steps.disjoint import Merge
     from engine.steps.drop import MaskSource
     from engine.steps.elect import Ballot
+    from engine.steps.per_expert import Number
     from engine.steps.restore import Factors
     from engine.steps.view import Chunk, Span, View
 
@@ -57,7 +58,9 @@ experts that agree: `base + scale · mean`.
 Reproducibility class **A**: the same bytes on any device, thread count and chunk size.
 """
 
-DENSITY = Param("density", 0.5, help="Share of each task vector that is kept.", low=0.0, high=1.0, live="mask")
+DENSITY = Param(
+    "density", 0.5, help="Share of each task vector that is kept.", low=0.0, high=1.0, live="mask", each=True
+)
 RESCALE = Param("rescale", True, help="Make up for what is dropped.")
 RESCALE_BY = Param("rescale_by", "density", help="Divide by the density or restore norms.", choices=("density", "l1"))
 
@@ -68,13 +71,13 @@ def _effective_linear(coefficients: np.ndarray, params: Mapping[str, Value]) -> 
     return coefficients * float(params["scale"]) * kept
 
 
-def _factors(view: View, *, density: float, rescale: bool, rescale_by: str, masks: MaskSource | None) -> Factors:
+def _factors(view: View, *, density: Number, rescale: bool, rescale_by: str, masks: MaskSource | None) -> Factors:
     """What restores the L1 norms of the thinned tensors of a view; nothing if that is not asked for."""
-    if not rescale or rescale_by != "l1" or not 0 < density < 1:
+    if not rescale or rescale_by != "l1" or not steps.per_expert.is_between(density):
         return {}
 
     def thinned(chunk: Chunk) -> list[Tensor]:
-        return steps.drop.drop_all(chunk.deltas, chunk.span, density, rescale=False, masks=masks)
+        return steps.per_expert.drop_all(chunk.deltas, chunk.span, density, rescale=False, masks=masks)
 
     return steps.restore.factors(view, thinned)
 
@@ -83,7 +86,7 @@ def _thinned(
     deltas: Sequence[Tensor],
     span: Span,
     *,
-    density: float,
+    density: Number,
     rescale: bool,
     rescale_by: str,
     factors: Factors,
@@ -91,12 +94,12 @@ def _thinned(
 ) -> list[Tensor]:
     """T task vectors (n,) of which elements are dropped and the others rescaled."""
     divide = rescale and rescale_by == "density"
-    left = steps.drop.drop_all(deltas, span, density, rescale=divide, masks=masks)
+    left = steps.per_expert.drop_all(deltas, span, density, rescale=divide, masks=masks)
     return steps.reduce.scaled(left, factors[span.tensor]) if span.tensor in factors else left
 
 
 def _measure(
-    view: View, *, density: float, rescale: bool, rescale_by: str, masks: MaskSource | None = None, **_: Value
+    view: View, *, density: Number, rescale: bool, rescale_by: str, masks: MaskSource | None = None, **_: Value
 ) -> Factors:
     """One pass for the norms of a tensor, if they are to be restored."""
     return _factors(view, density=density, rescale=rescale, rescale_by=rescale_by, masks=masks)
@@ -121,7 +124,7 @@ def dare_linear(
     deltas: Sequence[Tensor],
     weights: Sequence[float],
     *,
-    density: float,
+    density: Number,
     rescale: bool,
     rescale_by: str,
     scale: float,
@@ -167,7 +170,7 @@ class Thinned:
 def _survey(
     view: View,
     *,
-    density: float,
+    density: Number,
     rescale: bool,
     rescale_by: str,
     trim: float,
@@ -222,7 +225,7 @@ def dare_ties(
     deltas: Sequence[Tensor],
     weights: Sequence[float],
     *,
-    density: float,
+    density: Number,
     rescale: bool,
     rescale_by: str,
     merge: Merge,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from engine.steps.disjoint import Merge
+    from engine.steps.per_expert import Number
     from engine.steps.rows import Bits
     from engine.steps.view import Span, View
 
@@ -59,8 +60,10 @@ HELP_LINEAR = f"""
 Reproducibility class **A**: the same bytes on any device, thread count and chunk size.
 """
 
-DENSITY = Param("density", 0.7, help="Share that is kept on average.", low=0.0, high=1.0, live="mask")
-EPSILON = Param("epsilon", 0.07, help="How much the chance varies with the rank.", low=0.0, high=0.5, step=0.01)
+DENSITY = Param("density", 0.7, help="Share that is kept on average.", low=0.0, high=1.0, live="mask", each=True)
+EPSILON = Param(
+    "epsilon", 0.07, help="How much the chance varies with the rank.", low=0.0, high=0.5, step=0.01, each=True
+)
 RANKS = Param("ranks", "row", help="What decides the chance.", choices=("row", "layer", "norank"))
 RESCALE = Param("rescale", "chance", help="How what is kept is rescaled.", choices=("chance", "l1", "none"))
 
@@ -80,26 +83,51 @@ class Found:
     factors: tuple[float, ...] = ()
 
 
-def _measure(view: View, *, density: float, epsilon: float, ranks: str, rescale: str, **_: Value) -> Found:
+def _measure(view: View, *, density: Number, epsilon: Number, ranks: str, rescale: str, **_: Value) -> Found:
     """Nothing for the defaults; the ranks of a whole tensor for `layer`, masks and L1 norms for `l1`."""
     found = Found()
-    if not 0 < density < 1 or view.numel == 0:
+    if not steps.per_expert.is_between(density) or view.numel == 0 or (ranks != "layer" and rescale != "l1"):
         return found
-    _check(density, epsilon)
+    bands = _bands(steps.per_expert.seen(density, view), steps.per_expert.seen(epsilon, view))
     if ranks == "layer":
         whole = steps.rows.whole(view)
-        found = Found(tuple(steps.rows.by_rank(x[None], density - epsilon, 2 * epsilon)[0] for x in whole))
-    return _normed(view, found, density, epsilon, ranks) if rescale == "l1" else found
+        found = Found(tuple(_by_rank(x[None], *band)[0] for x, band in zip(whole, bands, strict=True)))
+    return _normed(view, found, bands, ranks) if rescale == "l1" else found
 
 
-def _normed(view: View, found: Found, density: float, epsilon: float, ranks: str) -> Found:
+Band = tuple[float, float]
+"""Density and epsilon of one expert."""
+
+
+def _bands(densities: Sequence[float], epsilons: Sequence[float]) -> tuple[Band, ...]:
+    """Density and epsilon of each expert.
+
+    Raises:
+        OutOfRange: if density - epsilon or density + epsilon is not between 0 and 1 where elements are dropped.
+    """
+    bands = tuple(zip(densities, epsilons, strict=True))
+    for density, epsilon in bands:
+        if 0 < density < 1 and (density - epsilon <= 0 or density + epsilon >= 1):
+            edges = f"{density - epsilon:g} to {density + epsilon:g}"
+            raise OutOfRange(f"The chance to keep an element goes from {edges}.", hint="Choose a smaller epsilon.")
+    return bands
+
+
+def _by_rank(x: Tensor, density: float, epsilon: float) -> Tensor:
+    """Chances by rank (r, c); all 0 or 1 where nothing is drawn."""
+    if not 0 < density < 1:
+        return x.new_full(x.shape, float(density >= 1))
+    return steps.rows.by_rank(x, density - epsilon, 2 * epsilon)
+
+
+def _normed(view: View, found: Found, bands: Sequence[Band], ranks: str) -> Found:
     """Draw the masks of a tensor and compare the L1 norms before and after."""
     masks = [steps.rows.Bits() for _ in range(view.models)]
     before: list[list[float]] = [[] for _ in masks]
     after: list[list[float]] = [[] for _ in masks]
     for span, rows in steps.rows.whole_rows(view):
         for t, x in enumerate(rows):
-            mask = steps.drop.bernoulli_each(span, t, _chances(x, t, span, density, epsilon, ranks, found))
+            mask = _mask(x, t, span, bands[t], ranks, found)
             masks[t].append(mask)
             size = x.abs()
             before[t] += steps.reduce.row_sums(size).tolist()
@@ -108,42 +136,38 @@ def _normed(view: View, found: Found, density: float, epsilon: float, ranks: str
     return Found((), tuple(masks), tuple(factors))
 
 
-def _check(density: float, epsilon: float) -> None:
-    """Refuse chances that are none.
-
-    Raises:
-        OutOfRange: if density - epsilon or density + epsilon is not between 0 and 1.
-    """
-    if density - epsilon <= 0 or density + epsilon >= 1:
-        edges = f"{density - epsilon:g} to {density + epsilon:g}"
-        raise OutOfRange(f"The chance to keep an element goes from {edges}.", hint="Choose a smaller epsilon.")
+def _mask(x: Tensor, t: int, span: Span, band: Band, ranks: str, found: Found) -> Tensor:
+    """Which elements of one expert's rows are kept: (r, c) of 1 and 0."""
+    if not 0 < band[0] < 1:
+        return x.new_full(x.shape, float(band[0] >= 1))
+    return steps.drop.bernoulli_each(span, t, _chances(x, t, span, band, ranks, found))
 
 
-def _chances(x: Tensor, t: int, span: Span, density: float, epsilon: float, ranks: str, found: Found) -> Tensor:
+def _chances(x: Tensor, t: int, span: Span, band: Band, ranks: str, found: Found) -> Tensor:
     """The chance to keep each element of one expert's rows: (r, c)."""
     if found.chances:
         return found.chances[t][span.start : span.stop].view(x.shape)
-    rule = steps.rows.by_size if ranks == "norank" else steps.rows.by_rank
-    return rule(x, density - epsilon, 2 * epsilon)
+    if ranks == "norank":
+        return steps.rows.by_size(x, band[0] - band[1], 2 * band[1])
+    return _by_rank(x, *band)
 
 
 def _thinned(
-    rows: Sequence[Tensor], span: Span, density: float, epsilon: float, ranks: str, rescale: str, stats: Found
+    rows: Sequence[Tensor], span: Span, density: Number, epsilon: Number, ranks: str, rescale: str, stats: Found
 ) -> list[Tensor]:
     """T task vectors (r, c) with elements dropped and the rest rescaled."""
-    if density >= 1:
-        return list(rows)
-    if density <= 0:
-        return [x.new_zeros(x.shape) for x in rows]
-    _check(density, epsilon)
+    each = steps.per_expert.each
+    bands = _bands(each(density, span.names), each(epsilon, span.names))
     out = []
-    for t, x in enumerate(rows):
-        if stats.masks:
+    for t, (x, band) in enumerate(zip(rows, bands, strict=True)):
+        if not 0 < band[0] < 1:
+            out.append(x if band[0] >= 1 else x.new_zeros(x.shape))
+        elif stats.masks:
             out.append(stats.masks[t].part(span.start, span.stop, x).mul_(stats.factors[t]).mul_(x))
-            continue
-        chances = _chances(x, t, span, density, epsilon, ranks, stats)
-        kept = steps.drop.bernoulli_each(span, t, chances).to(x.dtype).mul_(x)
-        out.append(kept.div_(chances) if rescale == "chance" else kept)
+        else:
+            chances = _chances(x, t, span, band, ranks, stats)
+            kept = steps.drop.bernoulli_each(span, t, chances).to(x.dtype).mul_(x)
+            out.append(kept.div_(chances) if rescale == "chance" else kept)
     return out
 
 
@@ -195,8 +219,8 @@ def della(
     deltas: Sequence[Tensor],
     weights: Sequence[float],
     *,
-    density: float,
-    epsilon: float,
+    density: Number,
+    epsilon: Number,
     ranks: str,
     rescale: str,
     merge: Merge,
@@ -248,8 +272,8 @@ def della_linear(
     deltas: Sequence[Tensor],
     weights: Sequence[float],
     *,
-    density: float,
-    epsilon: float,
+    density: Number,
+    epsilon: Number,
     ranks: str,
     rescale: str,
     scale: float,

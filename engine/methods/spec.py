@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Any, Literal, Protocol
 
 from engine.errors import BadRecipe, OutOfRange, UnknownMethod
+from engine.recipe.per_expert import AT, folded, for_expert, owners, split
 
 Live = Literal["linear", "mask", "full"]
 Scope = Literal["element", "rows", "tensor"]
@@ -35,6 +36,8 @@ class Param:
         title: Label in the panel; made from the name when empty.
         step: Step of the panel's spin box.
         role: "expert" when the value is the name of an expert of the recipe ("" means the first).
+        each: Whether experts may have values of their own ("density@code"); the kernel then gets a
+            `engine.recipe.per_expert.PerExpert` where the recipe has any.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Param:
     title: str = ""
     step: float = 0.05
     role: Literal["", "expert"] = ""
+    each: bool = False
 
     @property
     def label(self) -> str:
@@ -185,21 +189,34 @@ class Method:
     wants: frozenset[str] = field(default=frozenset())
 
     def param(self, name: str) -> Param:
-        """The declared parameter called `name`.
+        """The declared parameter called `name`, or of which `name` is one expert's ("density@code").
 
         Raises:
-            BadRecipe: if the method has none of that name.
+            BadRecipe: if the method has none of that name, or experts cannot have their own.
         """
+        own, _ = split(name)
         for param in self.params:
-            if param.name == name:
+            if param.name == name or (param.each and param.name == own and name[len(own) + 1 :]):
                 return param
+        if any(param.name == own for param in self.params):
+            raise BadRecipe(f"{self.title} has one {own} for all experts.", hint=f"Set {own} alone.")
         known = ", ".join(p.name for p in self.params) or "none"
         raise BadRecipe(f"{self.title} has no parameter {name!r}.", hint=f"It has: {known}.")
 
     def complete(self, given: Mapping[str, object]) -> dict[str, Value]:
-        """All parameters: the given ones checked, the others at their defaults."""
+        """All parameters: the given ones checked, the others at their defaults; then those of single experts."""
         checked = {name: self.param(name).parse(value) for name, value in given.items()}
-        return {p.name: checked.get(p.name, p.default) for p in self.params}
+        own = {name: value for name, value in checked.items() if AT in name}
+        return {p.name: checked.get(p.name, p.default) for p in self.params} | own
+
+    def is_linear(self, given: Mapping[str, object]) -> bool:
+        """Whether the merge of these parameters is linear in the coefficients, so that live numbers are exact.
+
+        Args:
+            given: Parameters of a recipe.
+        """
+        after = all(_UNCHANGED.get(split(name)[0], value) == value for name, value in given.items())
+        return self.live == "linear" and after
 
     def factors(self, coefficients: Any, given: Mapping[str, object], names: Sequence[str] = ()) -> Any:
         """With which factor each task vector enters the merged one, for the live numbers.
@@ -215,7 +232,12 @@ class Method:
         if self.effective is None:
             return coefficients
         extra = {"names": names} if "names" in inspect.signature(self.effective).parameters else {}
-        return self.effective(coefficients, self.complete(given), **extra)
+        complete = self.complete(given)
+        made = self.effective(coefficients, for_expert(complete, ""), **extra)
+        for row, name in enumerate(names):
+            if name in owners(complete):
+                made[row] = self.effective(coefficients, for_expert(complete, name), **extra)[row]
+        return made
 
 
 class Registry(Protocol):
@@ -243,24 +265,42 @@ POST = (
         choices=("official", "later", "fusion_bench"),
         title="SVC variant",
     ),
-)
+    Param("drop_nobody", False, help="Keep the base where no expert's mask has the weight.", title="drop nobody's"),
+    Param(
+        "drop_only",
+        False,
+        help="Keep the base where one expert alone has the weight in its mask.",
+        title="drop only one's",
+        each=True,
+    ),
+    Param("drop_shared", False, help="Keep the base where some but not all masks have the weight."),
+    Param("drop_everybody", False, help="Keep the base where all masks have the weight.", title="drop everybody's"),
+    Param("drop_lambda", 0.4, help="λ of the masks that say whom a weight matters to.", low=0.0, high=5.0,
+          title="drop λ"),
+)  # fmt: skip
 """Parameters that every method of space "delta" has; the engine sees to them, no kernel gets them."""
 
 _POST_NAMES = frozenset(param.name for param in POST)
+_UNCHANGED = {"post": "none", "drop_nobody": False, "drop_only": False, "drop_shared": False, "drop_everybody": False}
 _POST_HELP = """
 *Post-processing* `svc` calibrates the merged task vector of every matrix (singular value calibration, Zhao et al.
 2026): directions that several tasks share and that a merge counts more than once are turned down. *SVC α* 1 only
 turns down; smaller values also turn up what the merge has lost; 0 is 1/T for T experts. *SVC variant* says whose
 code is followed. It decomposes every matrix, so it is slow, and its bytes are class **B**.
+
+*Drop* leaves out weights by role, last of all: there the base's values stay. A weight is *nobody's* if it is in no
+expert's TALL mask `|τₜ| > drop λ · |Σ τ − τₜ|`, *only one's* if in one, *everybody's* if in all, else *shared*.
+`drop_only@chat` says it for the expert chat alone. Masks are made of the task vectors as they are, among the experts
+that are heard in the tensor. It is exact and changes no reproducibility class.
 """
 
 
 def _without_post(function: Kernel) -> Kernel:
-    """A kernel or statistic that is not bothered with the engine's own parameters."""
+    """A kernel or statistic that is not bothered with the engine's own parameters, and gets those of experts folded."""
 
     @wraps(function)
     def call(*arguments: Any, **given: Any) -> Any:
-        return function(*arguments, **{key: value for key, value in given.items() if key not in _POST_NAMES})
+        return function(*arguments, **{k: value for k, value in folded(given).items() if k not in _POST_NAMES})
 
     return call
 

@@ -49,7 +49,7 @@ Reproducibility class **A**: the same bytes on any device, thread count and chun
 """
 
 PARAMS = (
-    Param("density", 0.2, help="Share of each task vector that is kept.", low=0.0, high=1.0, live="mask"),
+    Param("density", 0.2, help="Share of each task vector that is kept.", low=0.0, high=1.0, live="mask", each=True),
     Param("scale", 1.0, help="Multiplies the merged task vector.", low=-5.0, high=5.0),
     Param("trim", "topk", help="How trimming chooses.", choices=("topk", "count", "std", "normfrac"), live="mask"),
     Param("trim_scope", "global", help="Rank the whole model or each tensor.", choices=("global", "tensor")),
@@ -78,7 +78,7 @@ def _measure(view: View, *, trim_scope: str, stats: Ballot | None, **params: Any
 
 def _ballot(view: View, *, scale: float, merge: str, **params: Any) -> Ballot:
     """Pass over the view; scale and merge do not matter to it."""
-    return steps.elect.prepare(view, **params)
+    return steps.per_expert.prepare(view, **params)
 
 
 def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndarray:

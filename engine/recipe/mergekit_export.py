@@ -20,6 +20,7 @@ from engine.recipe.mergekit_models import assumed_layout, short_name
 from engine.recipe.mergekit_rules import coefficients
 from engine.recipe.mergekit_table import METHODS, Entry, names_of
 from engine.recipe.mergekit_words import words
+from engine.recipe.per_expert import key as own_key
 from engine.recipe.recipe import ModelRef, Recipe, Value
 from engine.recipe.resolve import heard
 
@@ -115,9 +116,10 @@ class _Export:
                 self._note("info", "models", f"{ref.name} is silent and was left out.")
                 continue
             model: dict[str, Any] = {"model": self._path(ref)}
-            if self._entry.fader:
-                model["parameters"] = {self._entry.fader: self._setting(row)}
-            found.append(model)
+            own = {theirs: own_key(ours, ref.name) for theirs, ours in self._entry.each.items()}
+            said = {self._entry.fader: self._setting(row)} if self._entry.fader else {}
+            said |= {theirs: self._params[name] for theirs, name in own.items() if name in self._params}
+            found.append({**model, "parameters": said} if said else model)
         if not found:
             raise NotEnoughExperts("Every expert is silent.", hint="Raise a fader first.")
         self._check_count(len(found))

@@ -16,7 +16,8 @@ from engine.recipe.mergekit_config import Config, finding
 from engine.recipe.mergekit_models import assumed_layout, is_hub_name, layout_of, locate, references
 from engine.recipe.mergekit_rules import rules_for
 from engine.recipe.mergekit_table import METHODS, RESTACKED, Entry
-from engine.recipe.recipe import Recipe, Rule, Value
+from engine.recipe.per_expert import key as own_key
+from engine.recipe.recipe import ModelRef, Recipe, Rule, Value
 
 DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
@@ -72,11 +73,11 @@ class _Import:
         base, refs = references(experts, None if entry.everyone else config.base, self._found, self._folder)
         method = find(entry.id)
         recipe = Recipe(base=base, experts=refs, method=method.id, dtype=self._dtype(), extras=self._extras(experts))
-        params = {**entry.fixed, **self._shared(), **self._each(experts), **self._switches(), **self._choice()}
+        params = {**entry.fixed, **self._shared(), **self._each(experts, refs), **self._switches(), **self._choice()}
         defaults = method.complete({})
-        known = {p.name for p in method.params}
-        checked = {n: method.param(n).parse(v) for n, v in params.items() if n in known}
-        recipe = replace(recipe, params=tuple(sorted((n, v) for n, v in checked.items() if v != defaults[n])))
+        checked = {n: method.param(n).parse(v) for n, v in params.items() if n.partition("@")[0] in defaults}
+        kept = ((n, v) for n, v in checked.items() if n not in defaults or v != defaults[n])
+        recipe = replace(recipe, params=tuple(sorted(kept)))
         if entry.fader:
             recipe = recipe.with_rules(self._rules(experts))
         return recipe, tuple(self._findings)
@@ -247,13 +248,18 @@ class _Import:
             self._put(found, theirs, ours, [v for v in values if v is not None])
         return found
 
-    def _each(self, experts: Sequence[str]) -> dict[str, Value]:
-        """Parameters of each model; ours hold for all models."""
+    def _each(self, experts: Sequence[str], refs: Sequence[ModelRef]) -> dict[str, Value]:
+        """Parameters of each model: the most usual value for all, and their own for those that have another."""
         found: dict[str, Value] = {}
         for theirs, ours in self._entry.each.items():
             default = float(self._entry.defaults[theirs])
-            values = [v for model in experts for v in self._column(theirs, model, default)]
-            self._put(found, theirs, ours, values)
+            values: dict[str, Value] = {}
+            for model, ref in zip(experts, refs, strict=True):
+                self._put(values, theirs, ref.name, self._column(theirs, model, default), model)
+            if values:
+                common = Counter(values.values()).most_common(1)[0][0]
+                found |= {own_key(ours, name): value for name, value in values.items() if value != common}
+                found[ours] = common
         return found
 
     def _column(self, theirs: str, model: str, default: float) -> list[float]:
@@ -262,7 +268,7 @@ class _Import:
         member = [any(s.model == model for s in segment.sources) for segment in self._config.segments]
         return [v for v, spot in zip(values, self._spots, strict=True) if v is not None and member[spot.segment]]
 
-    def _put(self, found: dict[str, Value], theirs: str, ours: str, values: Sequence[float]) -> None:
+    def _put(self, found: dict[str, Value], theirs: str, ours: str, values: Sequence[float], model: str = "") -> None:
         """The one value, or the mean of several with a warning."""
         if not values:
             return
@@ -270,15 +276,12 @@ class _Import:
         mean = sum(values) / len(values)
         found[ours] = low if low == high else round(mean, 6)
         if low != high:
-            self._note("warning", f"parameters.{theirs}", f"{theirs} differs between models or tensors ({low:g} to "
-                       f"{high:g}); Mixdown has one {ours} for all and takes the mean {mean:.4g}.")  # fmt: skip
+            whose = f" of {model[:200]}" if model else ""
+            self._note("warning", f"parameters.{theirs}", f"{theirs}{whose} differs between tensors ({low:g} to "
+                       f"{high:g}); Mixdown has one for all tensors and takes the mean {mean:.4g}.")  # fmt: skip
 
     def _switches(self) -> dict[str, Value]:
-        """Parameters from switches; one that is on without a counterpart is listed."""
-        for theirs in sorted(self._entry.unsupported):
-            if self._switch(theirs):
-                self._note("warning", f"parameters.{theirs}", f"{theirs} has no counterpart in {self._entry.id} and "
-                           "was left out.")  # fmt: skip
+        """Parameters from switches."""
         return {ours: on if self._switch(theirs) else off
                 for theirs, (ours, on, off) in self._entry.switches.items()}  # fmt: skip
 

@@ -36,7 +36,7 @@ class Entry:
         fixed: Parameters that make ours the mergekit-compatible variant.
         fader: mergekit's parameter that is our coefficient ("weight", "t"), "" if it has none.
         shared: mergekit's parameters of the whole merge -> our parameters.
-        each: mergekit's parameters of each model -> our one parameter for all.
+        each: mergekit's parameters of each model -> our parameter that experts may have for themselves.
         switches: mergekit's switches -> our parameter and its two values.
         choice: Several switches that are one parameter.
         defaults: mergekit's defaults of shared, each, switches and fader.
@@ -46,7 +46,6 @@ class Entry:
         factor: Our parameter that mergekit says with the faders, "" if there is none.
         models: Fewest and most models beside the base.
         ignored: Parameters without effect on the result.
-        unsupported: Switches that ours does not have; only off is right.
         random: Whether masks are drawn, so that the two programs differ in what they drop.
     """
 
@@ -64,7 +63,6 @@ class Entry:
     factor: str = ""
     models: tuple[int, int | None] = (1, None)
     ignored: frozenset[str] = frozenset()
-    unsupported: frozenset[str] = frozenset()
     random: bool = False
 
     @property
@@ -73,7 +71,7 @@ class Entry:
         more = {"normalize"} if self.divides else set()
         more |= {self.fader} if self.fader else set()
         more |= set(self.choice.theirs) if self.choice else set()
-        return frozenset({*self.shared, *self.each, *self.switches, *self.ignored, *self.unsupported, *more})
+        return frozenset({*self.shared, *self.each, *self.switches, *self.ignored, *more})
 
     @property
     def said(self) -> frozenset[str]:
@@ -142,8 +140,7 @@ METHODS: Mapping[str, Entry] = {
     ),
     "ties": Entry(
         id="ties", fixed={"trim": "count", "trim_scope": "tensor", "zero_sum": "positive"}, shared=_LAMBDA,
-        each=_DENSITY, switches=_MERGE, defaults={**_SPARSE, "normalize": True}, ignored=_INT8,
-        unsupported=frozenset({"rescale"}),
+        each=_DENSITY, switches={**_RESCALE, **_MERGE}, defaults={**_SPARSE, "normalize": True}, ignored=_INT8,
     ),
     "dare_linear": Entry(
         id="dare_linear", fixed={"rescale_by": "l1"}, shared=_LAMBDA, each=_DENSITY, switches=_RESCALE,

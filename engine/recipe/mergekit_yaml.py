@@ -49,7 +49,7 @@ def parse(data: bytes, *, where: str = "") -> Any:
     except BadRecipe as error:
         raise BadRecipe(error.message, where=error.where or where, hint=error.hint) from error
     except yaml.YAMLError as error:
-        raise BadRecipe(f"This is not valid YAML: {_first_line(error)}.", where=where) from error
+        raise BadRecipe(f"This is not valid YAML: {_first_line(error)}.", where=where, hint=_HINT) from error
     except (ValueError, OverflowError, RecursionError, TypeError, AttributeError) as error:
         raise BadRecipe("This YAML holds something other than plain data.", where=where, hint=_HINT) from error
 

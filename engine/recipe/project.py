@@ -22,7 +22,7 @@ MAX_BYTES = 5_000_000
 MAX_DEPTH = 12
 
 _TEXT = {"type": "string", "maxLength": 4096}
-_MODEL = {
+_MODEL: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "required": ["id", "name", "path"],
@@ -59,7 +59,7 @@ SCHEMA: dict[str, Any] = {
                 "extras": {"type": "object", "additionalProperties": _TEXT, "maxProperties": 2000},
                 "tasks": {"type": "array", "maxItems": 1000, "items": {
                     "type": "object", "additionalProperties": False, "required": ["name", "path"],
-                    "properties": {"name": _TEXT, "path": _TEXT}}},
+                    "properties": {"name": _TEXT, "path": _TEXT, "sha256": _MODEL["properties"]["sha256"]}}},
             },
         },
         "pins": {"type": "object", "maxProperties": 100, "additionalProperties": {"type": "object"}},
@@ -88,7 +88,8 @@ def to_json(recipe: Recipe, folder: Path | None = None) -> dict[str, Any]:
         "gains": dict(recipe.gains),
         "seed": recipe.seed,
         "dtype": recipe.dtype,
-        "tasks": [{"name": t.name, "path": _relative(t.path, folder)} for t in recipe.tasks],
+        "tasks": [{"name": t.name, "path": _relative(t.path, folder), **({"sha256": t.sha256} if t.sha256 else {})}
+                  for t in recipe.tasks],
         **({"extras": dict(recipe.extras)} if recipe.extras else {}),
     }
 
@@ -119,7 +120,8 @@ def from_json(data: Mapping[str, Any], folder: Path | None = None) -> Recipe:
         gains=tuple(sorted((k, float(v)) for k, v in data.get("gains", {}).items())),
         seed=data.get("seed", 0),
         dtype=data.get("dtype", ""),
-        tasks=tuple(TaskRef(name=t["name"], path=_absolute(t["path"], folder)) for t in data.get("tasks", [])),
+        tasks=tuple(TaskRef(name=t["name"], path=_absolute(t["path"], folder), sha256=t.get("sha256", ""))
+                    for t in data.get("tasks", [])),
         extras=tuple(sorted(data.get("extras", {}).items())),
     )
 

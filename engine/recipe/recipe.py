@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from engine.errors import BadRecipe
+from engine.recipe.per_expert import renamed
 
 Value = float | int | bool | str
 
@@ -63,10 +64,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRef:
-    """A quick-eval task: its name and its .task.json file (absolute path)."""
+    """A quick-eval task: its name, its .task.json file (absolute path) and its content hash, "" if unknown."""
 
     name: str
     path: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,8 @@ class Recipe:
         base: The common ancestor, or None.
         experts: The fine-tunes; order is the order of the rows and has no numerical meaning.
         method: Id of the merge method.
-        params: Parameters that differ from the method's defaults, sorted by name.
+        params: Parameters that differ from the method's defaults, sorted by name; "density@code" is the density
+            of the expert called code alone.
         rules: Coefficient rules.
         muted: Ids of experts whose coefficients count as 0.
         soloed: If not empty, only these experts count.
@@ -130,15 +133,18 @@ class Recipe:
         return replace(self, experts=(*self.experts, ref))
 
     def with_replaced(self, ref: ModelRef) -> Recipe:
-        """The recipe with the base or expert of the same id replaced by `ref`."""
+        """The recipe with the base or expert of the same id replaced by `ref`; its own parameters go with it."""
         base = ref if self.base is not None and self.base.id == ref.id else self.base
-        return replace(self, base=base, experts=tuple(ref if e.id == ref.id else e for e in self.experts))
+        params = renamed(self.params, {e.name: ref.name for e in self.experts if e.id == ref.id})
+        experts = tuple(ref if e.id == ref.id else e for e in self.experts)
+        return replace(self, base=base, experts=experts, params=params)
 
     def without_expert(self, expert_id: str) -> Recipe:
         """The recipe without this expert and everything that was said about it."""
         return replace(
             self,
             experts=tuple(e for e in self.experts if e.id != expert_id),
+            params=renamed(self.params, {e.name: None for e in self.experts if e.id == expert_id}),
             rules=tuple(r for r in self.rules if r.expert != expert_id),
             muted=tuple(m for m in self.muted if m != expert_id),
             soloed=tuple(s for s in self.soloed if s != expert_id),
@@ -156,6 +162,10 @@ class Recipe:
     def with_param(self, name: str, value: Value) -> Recipe:
         """The recipe with one parameter changed."""
         return replace(self, params=tuple(sorted({**dict(self.params), name: value}.items())))
+
+    def without_param(self, name: str) -> Recipe:
+        """The recipe with one parameter at its default again, or an expert's own one at that of all."""
+        return replace(self, params=tuple(pair for pair in self.params if pair[0] != name))
 
     def with_rules(self, rules: Iterable[Rule]) -> Recipe:
         """The recipe with more rules; each replaces an earlier one with the same keys."""

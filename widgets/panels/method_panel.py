@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QTextBrowser, QWidget
 from widgets.common.text import PlainLabel, tip
 from widgets.desk.inks import small
 from widgets.panels.method_fields import ParamField, cost_text, param_tip
+from widgets.panels.own_values import OwnValues
 from widgets.panels.panel_parts import EmptyHint, bold, column, dim, icon_button, scroller, squeezed
 from widgets.panels.state import SentenceState
 
@@ -25,7 +26,8 @@ class MethodPanel(QWidget):
     """All parameters of the method, and what it does.
 
     Signals:
-        paramEdited: name, value, gesture.
+        paramEdited: name, value, gesture; for one expert's own value the name is like "density@code", and the
+            value None takes it away.
     """
 
     paramEdited = Signal(str, object, str)
@@ -67,6 +69,7 @@ class MethodPanel(QWidget):
             self._show_method()
         for row in self._rows:
             row.show_value(state.values.get(row.param.name, row.param.default), state.experts)
+            row.own.show_values(state.values, state.experts)
 
     def _show_method(self) -> None:
         chosen = self.state.chosen
@@ -85,6 +88,7 @@ class MethodPanel(QWidget):
         self._rows = [_Row(p, self._form, place) for place, p in enumerate(self.state.params)]
         for row in self._rows:
             row.field.edited.connect(self.paramEdited)
+            row.own.edited.connect(self.paramEdited)
 
 
 class _Row:
@@ -106,11 +110,13 @@ class _Row:
         self._reset.setSizePolicy(policy)
         self._cost.setContentsMargins(0, 0, 0, 5)
         self._cost.setFont(small(self._cost.font()))
-        self._widgets = (self._label, self._cost, self.field, self._reset)
-        form.addWidget(self._label, 2 * place, 0, Qt.AlignmentFlag.AlignBottom)
-        form.addWidget(self._cost, 2 * place + 1, 0, Qt.AlignmentFlag.AlignTop)
-        form.addWidget(self.field, 2 * place, 1, 2, 1)
-        form.addWidget(self._reset, 2 * place, 2, 2, 1)
+        self.own = OwnValues(param)
+        self._widgets = (self._label, self._cost, self.field, self._reset, self.own)
+        form.addWidget(self._label, 3 * place, 0, Qt.AlignmentFlag.AlignBottom)
+        form.addWidget(self._cost, 3 * place + 1, 0, Qt.AlignmentFlag.AlignTop)
+        form.addWidget(self.field, 3 * place, 1, 2, 1)
+        form.addWidget(self._reset, 3 * place, 2, 2, 1)
+        form.addWidget(self.own, 3 * place + 2, 0, 1, 3)
 
     def show_value(self, value: Value, experts: tuple[str, ...]) -> None:
         """Show a value; the reset button is there while it is not the default."""

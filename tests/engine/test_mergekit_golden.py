@@ -1,0 +1,110 @@
+"""The numbers of mergekit 0.1.5 itself, from whole configurations over four tiny models (tests/golden/mergekit)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.numpy import load_file, save_file
+
+from engine.merge.inputs import open_inputs
+from engine.merge.plan import make_plan
+from engine.merge.run import merged_state
+from engine.recipe.mergekit import export_mergekit, load_mergekit
+from engine.recipe.mergekit_table import METHODS
+from engine.recipe.recipe import Recipe
+
+HERE = Path(__file__).resolve().parent.parent / "golden" / "mergekit"
+CASES: dict[str, str] = json.loads((HERE / "cases.json").read_text())
+WANTED = load_file(HERE / "outputs.safetensors")
+ATOL = 3e-7  # float32 sums in another order
+LOOSE = {"karcher": 1e-5, "multislerp": 2e-6, "multislerp_base": 2e-6, "nuslerp_base": 2e-6, "model_stock_filter": 1e-6}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the models base, a, b and c."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("mergekit")
+    tensors = load_file(HERE / "inputs.safetensors")
+    for who in ("base", "a", "b", "c"):
+        (folder / who).mkdir()
+        part = {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{who}/")}
+        save_file(part, folder / who / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def outputs(case: str) -> dict[str, np.ndarray]:
+    return {k.partition("/")[2]: v for k, v in WANTED.items() if k.startswith(f"{case}/")}
+
+
+def recipe_of(case: str, folder: Path) -> Recipe:
+    path = folder / f"{case}.yaml"
+    path.write_text(CASES[case])
+    got = load_mergekit(path)
+    assert not [f for f in got.findings if f.severity != "info"], got.findings
+    return got.recipe
+
+
+def run(recipe: Recipe) -> dict[str, np.ndarray]:
+    state = merged_state(make_plan(recipe, open_inputs(recipe)), threads=1)
+    return {name: tensor.numpy() for name, tensor in state.items()}
+
+
+def test_there_is_a_case_for_every_method_of_mergekit() -> None:
+    assert {yaml.safe_load(text)["merge_method"] for text in CASES.values()} == set(METHODS)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if not c.startswith("random_")])
+def test_a_whole_configuration_gives_mergekits_numbers(case: str, models: Path) -> None:
+    merged, wanted = run(recipe_of(case, models)), outputs(case)
+    assert merged.keys() == wanted.keys()
+    worst = {name: float(np.abs(merged[name] - wanted[name]).max()) for name in wanted}
+    assert max(worst.values()) <= LOOSE.get(case, ATOL) * 3, dict(sorted(worst.items(), key=lambda p: -p[1])[:4])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_configuration_survives_the_way_back(case: str, models: Path) -> None:
+    recipe = recipe_of(case, models)
+    made = export_mergekit(recipe)
+    assert all(f.severity == "info" for f in made.findings), made.findings
+    path = models / f"{case}-again.yaml"
+    path.write_text(made.text)
+    again = load_mergekit(path).recipe
+    assert replace(again, extras=()) == replace(recipe, extras=())
+    assert dict(recipe.extras).items() >= dict(again.extras).items()
+
+
+@pytest.mark.parametrize("case", ["random_dare_linear", "random_della_linear"])
+def test_random_masks_agree_in_their_statistics(case: str, models: Path) -> None:
+    tensors = load_file(HERE / "inputs.safetensors")
+    kept = []
+    for state in (run(recipe_of(case, models)), outputs(case)):
+        shares, norms = [], []
+        for name, value in state.items():
+            delta = value - tensors[f"base/{name}"]
+            whole = np.abs(tensors[f"a/{name}"] - tensors[f"base/{name}"]).sum()
+            shares.append((delta != 0).sum())
+            norms.append(np.abs(delta).sum() / whole)
+        np.testing.assert_allclose(norms, 1, rtol=1e-4)  # mergekit's rescale: the L1 norm of every tensor
+        kept.append(sum(shares) / sum(v.size for v in state.values()))
+    share = float(next(iter(yaml.safe_load(CASES[case])["models"]))["parameters"]["density"])
+    np.testing.assert_allclose(kept, share, atol=4 * np.sqrt(share * (1 - share) / 1900))
+
+
+def test_an_experts_own_value_goes_where_the_expert_goes(models: Path) -> None:
+    recipe = recipe_of("ties_each", models)
+    own: dict[str, Any] = dict(recipe.params)
+    assert (own["density"], own["density@b"], own["density@c"]) == (0.3, 0.6, 1.0)
+    other = recipe.with_replaced(replace(recipe.expert("e2"), name="maths"))
+    assert dict(other.params)["density@maths"] == 0.6 and "density@b" not in dict(other.params)
+    assert "density@c" not in dict(recipe.without_expert("e3").params)
+    same, moved = run(other), run(recipe.with_order(["e3", "e1", "e2"]))
+    for name, value in run(recipe).items():
+        assert value.tobytes() == same[name].tobytes() == moved[name].tobytes()
