@@ -39,11 +39,14 @@ def encode(packed: bytes, codec: str) -> bytes:
     return packed
 
 
-def joined(segments: Sequence[bytes], codec: str, raw_size: int) -> bytes | None:
-    """All coded segments of a mask in one piece; None if that is not smaller than the mask itself."""
-    if codec == "raw" or sum(len(s) + _LENGTH for s in segments) >= raw_size:
-        return None
-    return b"".join(len(s).to_bytes(_LENGTH, "little") + s for s in segments)
+def is_smaller(sizes: Sequence[int], codec: str, raw_size: int) -> bool:
+    """Whether a mask's coded segments of these sizes take less room than the mask itself."""
+    return codec != "raw" and sum(sizes) + _LENGTH * len(sizes) < raw_size
+
+
+def framed(segment: bytes) -> bytes:
+    """A segment with its length before it."""
+    return len(segment).to_bytes(_LENGTH, "little") + segment
 
 
 def decode(stored: NDArray[np.uint8], codec: str, raw_size: int, where: str) -> NDArray[np.uint8]:

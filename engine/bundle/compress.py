@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from engine.analyse.sweep import plan_of, sweep
 from engine.bundle.append import PartFile
 from engine.bundle.authors import FlatMasks
+from engine.bundle.carried import carried_files
 from engine.bundle.coding import CODECS
-from engine.bundle.manifest import Manifest, TaskEntry, base_name, to_json
+from engine.bundle.manifest import Manifest, TaskEntry, base_name, file_name, to_json
 from engine.bundle.storage import Storage
 from engine.bundle.writing import MaskWriter
 from engine.errors import BadRecipe, NotEnoughDisk, OutOfRange, WriteProblem
@@ -23,6 +25,7 @@ from engine.export.disk import explained, sync_folder
 from engine.export.existing import SUFFIX, Workspace, examine, put_in_place, remove_litter
 from engine.export.preflight import free_space, normalised
 from engine.export.shards import KEY, canonical_json
+from engine.files.config import sanitised
 from engine.files.hashing import fingerprint
 from engine.files.header import read_header
 from engine.files.model import ITEM_BYTES, Checkpoint
@@ -47,18 +50,24 @@ class BundleOptions:
         codec: Lossless coding of the masks, one of `engine.bundle.coding.CODECS`.
         bits: 32 stores the multi-task vector exactly, 8 rounds it.
         rescale: Whether each restored tensor gets its task vector's old size back (L1 norm); not in the paper.
+        sidecars: Whether the base's configuration and tokenizer data come along.
         replace: Whether an existing file of Mixdown's may be replaced.
         base_sha256: Content hash of the base, if known.
         sha256: Content hashes of experts by name, as far as known.
     """
 
     include_base: bool = False
-    codec: str = "raw"
+    codec: str = "huffman"
     bits: int = 32
-    rescale: bool = False
+    rescale: bool = True
+    sidecars: bool = True
     replace: bool = False
     base_sha256: str = ""
     sha256: Mapping[str, str] | None = None
+
+
+PAPER = BundleOptions(codec="raw", rescale=False)
+"""As in the paper and the official code: plain masks, and base + mask x multi-task vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +101,7 @@ def compress(
 ) -> Compressed:
     """Write a bundle from which every expert can be restored; afterwards it is on the disk.
 
-    Memory does not grow with the models or experts, except that the masks of one tensor at a time are held when they
-    are coded (T bits for each of its weights).
+    Memory does not grow with the models or experts: coded masks wait for the end of their tensor in a scratch file.
 
     Args:
         inputs: A base and T experts.
@@ -123,12 +131,15 @@ def compress(
     try:
         with Workspace(target) as workspace:
             made = workspace.path / target.name
-            with PartFile(made, _header_room(plan, manifest)) as file:
+            carried = carried_files(inputs) if options.sidecars else {}
+            room = _header_room(plan, manifest) + sum(len(json.dumps(n)) + _ENTRY_ROOM + 60 for n in carried)
+            with PartFile(made, room) as file, tempfile.TemporaryFile(dir=workspace.path) as spool:
                 if options.include_base:
                     _copy_base(plan, file, progress)
-                writer = MaskWriter(plan, file, manifest, ready)
+                writer = MaskWriter(plan, file, manifest, spool, ready)
                 sweep(plan, [writer], progress, threads=threads, text="Making the masks")
                 writer.finish()
+                _write_small(file, carried)
                 file.finish({KEY: canonical_json(to_json(manifest))})
             read_header(made)
             sync_folder(workspace.path)
@@ -164,6 +175,8 @@ def _check_target(plan: Plan, target: Path, options: BundleOptions) -> None:
     weights = sum(job.numel for job in plan.jobs if job.is_float)
     need = weights * options.bits // 8 + len(plan.models.experts) * weights // 8
     need += plan.bytes_out if options.include_base else 0
+    if options.codec != "raw":
+        need += max((job.numel for job in plan.jobs if job.is_float), default=0) * len(plan.models.experts) // 8
     if free_space(target) < need:
         raise NotEnoughDisk(f"The bundle needs up to {need / 1e9:.1f} GB.", where=str(target), hint="Free some space.")
 
@@ -181,7 +194,7 @@ def _manifest(plan: Plan, levels: Mapping[str, float], options: BundleOptions) -
         codec=options.codec,
         bits=options.bits,
         rescale=options.rescale,
-        config=dict(base.config) if options.include_base and base.config is not None else None,
+        config=sanitised(base.config) if options.sidecars and base.config is not None else None,
     )
 
 
@@ -209,6 +222,13 @@ def _header_room(plan: Plan, manifest: Manifest) -> int:
         entry = len(json.dumps(job.name).encode()) + _ENTRY_ROOM + len(str(tasks)) + 2 * digits
         room += (tasks + 3) * (entry + max(digits, len(str(job.shape))))
     return room + tasks * (_ENTRY_ROOM + 3 * digits)
+
+
+def _write_small(file: PartFile, carried: Mapping[str, bytes]) -> None:
+    """Configuration and tokenizer data, byte by byte."""
+    for name, data in carried.items():
+        file.write(file.cursor, data)
+        file.enter(file_name(name), "U8", (len(data),), len(data))
 
 
 def _copy_base(plan: Plan, file: PartFile, progress: Progress) -> None:

@@ -9,6 +9,8 @@ A bundle is one safetensors file. Its metadata key "mixdown" holds the manifest 
 - ``gain/T``         F32 factors of task T, one for each tensor that has a mask, in order of name; only if the manifest
   says "rescale".
 - ``base/NAME``      the base's tensors, if the bundle includes them.
+- ``file/NAME``      U8 bytes of the base's small files (config.json, tokenizer data), so that restored models are
+  complete. Only names of `engine.files.folder.is_sidecar` are written and read: data, never code.
 
 Task T is restored as base + gain x mask x multi, where the mask is |tau_T| > lambda_T |multi - tau_T|. The gain is 1
 (the paper) or sum |tau_T| / sum |mask x multi| of the tensor, which gives the task vector its old size back.
@@ -59,7 +61,7 @@ class Manifest:
         codec: How masks are coded.
         bits: 32 (exact) or 8 (quantised) bits of a weight of the multi-task vector.
         rescale: Whether there are gains.
-        config: The base's config.json if it is included, else None.
+        config: The base's config.json without references to code, or None.
     """
 
     tasks: tuple[TaskEntry, ...]
@@ -105,6 +107,11 @@ def gain_name(number: int) -> str:
     return f"gain/{number}"
 
 
+def file_name(name: str) -> str:
+    """Where a small file of the base is."""
+    return f"file/{name}"
+
+
 def base_name(tensor: str) -> str:
     """Where a tensor of the base is."""
     return f"base/{tensor}"
@@ -125,7 +132,7 @@ def to_json(manifest: Manifest) -> dict[str, Any]:
         "mask": {"codec": manifest.codec, "bit_order": "big", "rule": "|tau| > lambda * |multi - tau|"},
         "multi_bits": manifest.bits,
         "rescale": manifest.rescale,
-        "config": manifest.config if manifest.included else None,
+        "config": manifest.config,
     }
 
 

@@ -84,7 +84,12 @@ def is_bundle(path: Path) -> bool:
     Raises:
         FileProblem: if its header cannot be read.
     """
-    return '"kind":"task bundle"' in read_header(path).metadata.get(KEY, "")
+    return says_bundle(read_header(path).metadata)
+
+
+def says_bundle(metadata: Mapping[str, str]) -> bool:
+    """Whether a safetensors header says that its file is a task bundle."""
+    return '"kind":"task bundle"' in metadata.get(KEY, "")
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -160,8 +165,8 @@ def _check_parts(bundle: Bundle, name: str) -> None:
 
 
 def describe_sizes(bundle: Bundle) -> Mapping[str, int]:
-    """Bytes by kind of content: "base", "multi" (with its scales and gains) and "mask"."""
-    sizes = dict.fromkeys(("base", "multi", "mask"), 0)
+    """Bytes by kind of content: "base", "multi" (with its scales and gains), "mask" and "file" (tokenizer data)."""
+    sizes = dict.fromkeys(("base", "multi", "mask", "file"), 0)
     for name, info in bundle.checkpoint.tensors.items():
         kind = name.split("/", 1)[0]
         sizes["multi" if kind in ("scale", "gain") else kind] += info.size_bytes

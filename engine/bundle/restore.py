@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.bundle.carried import read_carried, restored_card
 from engine.bundle.coding import decode
 from engine.bundle.manifest import gain_name, mask_name, multi_name, scale_name
 from engine.bundle.opening import Bundle, find_base
 from engine.bundle.quantise import BLOCK, restored
 from engine.errors import NotFinite
+from engine.export.beside import small_files
+from engine.export.existing import CARD_NAME
 from engine.export.folder import Exported, ExportOptions, export
 from engine.files.hashing import HashCache
 from engine.files.layout import describe
@@ -53,8 +58,8 @@ def restore(
         bundle: An opened bundle.
         task: Name of the task.
         out: A new folder, or a .safetensors file.
-        base: The base, unless the bundle includes it (then its configuration and tokenizer come along).
-        options: How to write; there is no model card.
+        base: The base, unless the bundle includes it; configuration and tokenizer come from it, else from the bundle.
+        options: How to write.
         progress: Told the bytes of the base that were read; pauses and cancels.
         threads: Worker threads; None for one a core.
         cache: Hashes that are known.
@@ -69,7 +74,7 @@ def restore(
     """
     progress, number = progress or Silent(), bundle.manifest.number(task)
     plan = _plan(bundle, find_base(bundle, base, progress, cache), task)
-    chosen = options or ExportOptions(card=False)
+    chosen = options or ExportOptions()
     entry = bundle.manifest.tasks[number]
     provenance = {
         "kind": "restored task",
@@ -81,7 +86,14 @@ def restore(
     def fill(sink: Sink) -> None:
         _fill(bundle, plan, number, sink, progress, threads)
 
-    return export(plan, out, options=chosen, provenance=provenance, progress=progress, fill=fill)
+    def beside() -> Iterator[tuple[str, bytes]]:
+        yield from small_files(plan, provenance, replace(chosen, card=False), read_carried(bundle))
+        if chosen.card:
+            has_type = plan.models.base is not None and "model_type" in (plan.models.base.config or {})
+            library = "transformers" if has_type else "safetensors"
+            yield CARD_NAME, restored_card(bundle, task, provenance, library=library).encode()
+
+    return export(plan, out, options=chosen, provenance=provenance, progress=progress, fill=fill, beside=beside)
 
 
 def restored_state(
@@ -103,6 +115,8 @@ def restored_state(
 
 def _plan(bundle: Bundle, base: Checkpoint, task: str) -> Plan:
     """A plan whose tensors are all led by the base; what a task changes is computed by `_fill`."""
+    if base.config is None and bundle.manifest.config is not None:
+        base = replace(base, config=MappingProxyType(dict(bundle.manifest.config)))
     infos = sorted(base.tensors.values(), key=lambda info: (info.file.name, info.start, info.name))
     jobs = tuple(
         TensorJob(i.name, i.shape, i.dtype, i.dtype, "merge" if i.name in bundle.trainable else "copy") for i in infos

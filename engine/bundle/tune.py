@@ -13,7 +13,7 @@ from engine.bundle.restore import restored_state
 from engine.errors import BadRecipe
 from engine.evaluate.task import Task
 from engine.merge.inputs import Inputs
-from engine.progress import Progress, Silent
+from engine.progress import Progress, Renamed, Silent
 
 GRID = (0.2, 0.3, 0.4, 0.5, 0.6)
 """The paper's values."""
@@ -33,10 +33,20 @@ class Tuned:
 
 
 def choose(scores: Mapping[float, float]) -> float:
-    """The lambda with the best score; of equal ones the smallest (as the official code); 0.4 without scores."""
+    """The lambda with the best score; of equal ones the smallest (as the official code); 0.4 without scores.
+
+    Each score counts together with half of its neighbours' in the grid: validation rows are few, and a single lambda
+    that stands out among worse ones is luck.
+    """
     if not scores:
         return DEFAULT_STRICTNESS
-    return min(scores, key=lambda strictness: (-scores[strictness], strictness))
+    levels = sorted(scores)
+
+    def smooth(place: int) -> float:
+        near = [(2 - abs(k - place), scores[levels[k]]) for k in range(place - 1, place + 2) if 0 <= k < len(levels)]
+        return round(sum(share * score for share, score in near) / sum(share for share, _ in near), 12)
+
+    return levels[max(range(len(levels)), key=smooth)]
 
 
 def tune(
@@ -77,7 +87,8 @@ def tune(
     progress = progress or Silent()
     scores: dict[str, dict[float, float]] = {name: {} for name in inputs.names}
     for strictness in grid if tasks else ():
-        for name, value in _scored(inputs, tasks, strictness, limit, options, progress, threads).items():
+        told = Renamed(progress, f"Trying λ {strictness:g}")
+        for name, value in _scored(inputs, tasks, strictness, limit, options, told, threads).items():
             scores[name][strictness] = value
     return {name: Tuned(choose(found), found) for name, found in scores.items()}
 
@@ -94,7 +105,7 @@ def _scored(
     """Validation score of every task restored with one lambda."""
     from engine.evaluate.runner import evaluate_all
 
-    plain = replace(options or BundleOptions(), codec="raw", include_base=False, replace=False)
+    plain = replace(options or BundleOptions(), codec="raw", include_base=False, sidecars=False, replace=False)
     config = next((ck.config for ck in (inputs.base, *inputs.experts) if ck is not None and ck.config), None)
     levels, found = dict.fromkeys(inputs.names, strictness), {}
     with TemporaryDirectory(prefix="mixdown-") as folder:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from engine.analyse.sweep import Piece
 from engine.bundle.append import PartFile
 from engine.bundle.authors import FlatMasks
-from engine.bundle.coding import encode, joined, plain
+from engine.bundle.coding import encode, framed, is_smaller, plain
 from engine.bundle.manifest import Manifest, gain_name, mask_name, multi_name, scale_name
 from engine.bundle.quantise import BLOCK, quantise
 from engine.bundle.storage import Storage
@@ -35,23 +36,39 @@ class _Part:
     sizes: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is remembered of a placed piece: where the spool has its first coded mask, and the masks' sizes."""
+
+    count: int
+    spot: int
+    lengths: tuple[int, ...]
+
+
 class MaskWriter:
     """Writes what it measures; pieces come in the order of the plan's tensors.
+
+    Coded masks have no place before their tensor is complete; until then they lie in the spool, not in memory.
 
     Args:
         plan: Whose models are swept.
         file: Where the tensors go.
         manifest: Says what is stored, and how.
+        spool: An empty scratch file on the same disk.
         masks: Masks to store instead of those of the rule.
     """
 
-    def __init__(self, plan: Plan, file: PartFile, manifest: Manifest, masks: FlatMasks | None = None) -> None:
-        self._given = masks
+    def __init__(
+        self, plan: Plan, file: PartFile, manifest: Manifest, spool: IO[bytes], masks: FlatMasks | None = None
+    ) -> None:
+        self._given, self._spool = masks, spool
         self._plan, self._file, self._manifest = plan, file, manifest
         self._levels = [task.strictness for task in manifest.tasks]
         self._jobs = iter([job for job in plan.jobs if job.is_float and job.numel])
         self._job = next(self._jobs, None)
-        self._parts: list[_Part] = []
+        self._kept: list[_Kept] = []
+        self._bits = np.zeros(len(manifest.tasks), np.int64)
+        self._norms = np.zeros((2, len(manifest.tasks)))
         self._done = 0
         self._moved = False
         self._sizes = dict.fromkeys(("trainable", "multi", "mask", "raw_mask"), 0)
@@ -82,7 +99,10 @@ class MaskWriter:
             if self._moved:
                 self._enter(self._job.name, self._job.shape, part.kind)
             self._job, self._done, self._moved = next(self._jobs, None), 0, False
-            self._parts.clear()
+            self._kept.clear()
+            self._bits[:], self._norms[:] = 0, 0
+            self._spool.seek(0)
+            self._spool.truncate()
 
     def finish(self) -> None:
         """Write what is known only at the end: the gains."""
@@ -134,8 +154,11 @@ class MaskWriter:
         if self._manifest.codec == "raw":
             for t, mask in enumerate(part.masks):
                 file.write(after + t * -(-numel // 8) + self._done // 8, mask)
-        kept = part.masks if self._manifest.codec != "raw" else []
-        self._parts.append(replace(part, multi=b"", scales=b"", masks=kept))
+        else:
+            self._kept.append(_Kept(part.count, self._spool.tell(), tuple(map(len, part.masks))))
+            self._spool.writelines(part.masks)
+        self._bits += part.bits
+        self._norms += part.sizes
 
     def _enter(self, name: str, shape: tuple[int, ...], kind: str) -> None:
         """Put the complete tensor's parts into the header."""
@@ -155,21 +178,22 @@ class MaskWriter:
         self._sizes["multi"] += middle - begin
         self._sizes["mask"] += self._file.cursor - middle
         self._sizes["raw_mask"] += raw * len(self._levels)
-        before, after = sum((part.sizes for part in self._parts), np.zeros((2, len(self._levels))))
+        before, after = self._norms
         gains = np.divide(before, after, out=np.ones_like(before), where=after > 0)
         self._gains[name] = gains.astype(np.float32)
-        self._set += sum((part.bits for part in self._parts), np.zeros_like(self._set))
+        self._set += self._bits
 
     def _code(self, task: int, numel: int) -> int:
         """Write a coded mask where the file ends; its bytes."""
-        raw_size = -(-numel // 8)
-        segments = [part.masks[task] for part in self._parts]
-        coded = joined(segments, self._manifest.codec, raw_size)
-        if coded is None:
-            sizes = (-(-part.count // 8) for part in self._parts)
-            coded = b"".join(plain(s, self._manifest.codec, n) for s, n in zip(segments, sizes, strict=True))
-        self._file.write(self._file.cursor, coded)
-        return len(coded)
+        codec, size = self._manifest.codec, 0
+        small = is_smaller([kept.lengths[task] for kept in self._kept], codec, -(-numel // 8))
+        for kept in self._kept:
+            self._spool.seek(kept.spot + sum(kept.lengths[:task]))
+            segment = self._spool.read(kept.lengths[task])
+            data = framed(segment) if small else plain(segment, codec, -(-kept.count // 8))
+            self._file.write(self._file.cursor + size, data)
+            size += len(data)
+        return size
 
 
 def _sizes(piece: Piece, masks: list[NDArray[np.bool_]]) -> NDArray[np.float64]:

@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from engine.bundle.coding import CODECS
-from engine.bundle.compress import BundleOptions, compress
-from engine.bundle.opening import open_bundle
+from engine.bundle.compress import DEFAULT_STRICTNESS, BundleOptions, compress
+from engine.bundle.opening import Bundle, open_bundle
 from engine.bundle.restore import restored_state
 from engine.bundle.tune import tune
 from engine.evaluate.mix import score_checkpoint
@@ -60,59 +60,79 @@ def bench8(folder: Path) -> tuple[Inputs, dict[str, Task]]:
     return make_inputs(open_checkpoint(BENCH8 / "base"), experts, list(tasks)), tasks
 
 
+VARIANTS = {
+    "authors, λ 0.4": (False, False),
+    "authors, λ tuned": (False, True),
+    "rescaled, λ 0.4": (True, False),
+    "rescaled, λ tuned": (True, True),
+}
+"""Name -> (rescale, whether λ is chosen for each task on validation rows)."""
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print sizes and scores of one family."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", choices=("demo", "bench8"), default="demo")
     parser.add_argument("--limit", type=int, default=0, help="rows of each split (default: all)")
-    parser.add_argument("--rescale", action="store_true", help="with gains (not in the paper)")
     given = parser.parse_args()
     limit = given.limit or None
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         inputs, tasks = {"demo": demo, "bench8": bench8}[given.family](folder)
-        levels = {
-            name: tuned.strictness
-            for name, tuned in tune(inputs, tasks, limit=limit, options=BundleOptions(rescale=given.rescale)).items()
+        chosen = {
+            rescale: {n: t.strictness for n, t in tune(inputs, tasks, limit=limit, options=options).items()}
+            for rescale in (False, True)
+            for options in (BundleOptions(rescale=rescale),)
         }
-        sizes(inputs, levels, folder, given.rescale)
-        scores(inputs, tasks, levels, limit, folder)
+        sizes(inputs, chosen[True], folder)
+        scores(inputs, tasks, chosen, limit, folder)
 
 
-def sizes(inputs: Inputs, levels: dict[str, float], folder: Path, rescale: bool) -> None:
-    """Bytes and bits of every coding."""
+def sizes(inputs: Inputs, levels: dict[str, float], folder: Path) -> None:
+    """Bytes and bits of every coding, with the default λ and gains."""
     print(f"{'multi':>6}{'codec':>9}{'masks kB':>10}{'bits/mask':>10}{'bundle MB':>11}{'bits/param':>11}{'smaller':>9}")
     for bits in (32, 8):
         for codec in CODECS:
-            options = BundleOptions(codec=codec, bits=bits, rescale=rescale)
+            options = BundleOptions(codec=codec, bits=bits, rescale=True, sidecars=False)
             size = compress(inputs, folder / f"{codec}{bits}.safetensors", strictness=levels, options=options).storage
             per_mask = 8 * size.mask_bytes / max(1, size.trainable * size.tasks)
             print(f"{bits:>6}{codec:>9}{size.mask_bytes / 1e3:>10.0f}{per_mask:>10.4f}{size.file_bytes / 1e6:>11.3f}"
                   f"{size.bits_a_parameter:>11.2f}{size.ratio:>9.2f}")  # fmt: skip
     print(f"P {size.trainable:,} F {size.frozen:,}; experts {size.experts_bytes / 1e6:.2f} MB, "
           f"base {size.base_bytes / 1e6:.2f} MB; paper's accounting: {size.paper_experts_bits / 1e6:.1f} Mbit of "
-          f"experts, {size.paper_bundle_bits / 1e6:.1f} Mbit of bundle")  # fmt: skip
+          f"experts, {size.paper_bundle_bits / 1e6:.1f} Mbit of bundle", flush=True)  # fmt: skip
 
 
 def scores(
-    inputs: Inputs, tasks: dict[str, Task], levels: dict[str, float], limit: int | None, folder: Path
+    inputs: Inputs, tasks: dict[str, Task], chosen: dict[bool, dict[str, float]], limit: int | None, folder: Path
 ) -> None:  # fmt: skip
-    """Test score of expert and restored task."""
-    print(f"{'task':<18}{'lambda':>7}{'expert':>9}{'restored':>10}{'8 bit':>9}{'kept':>9}{'kept 8':>9}")
-    kept: dict[int, list[float]] = {32: [], 8: []}
-    for name, task in tasks.items():
-        expert = inputs.experts[inputs.names.index(name)]
-        own = score_checkpoint(expert, inputs.base, task, split="test", limit=limit).value
-        found = {}
+    """Share of each expert's test score that its restored task keeps, for every variant."""
+    own = {
+        name: score_checkpoint(expert, inputs.base, tasks[name], split="test", limit=limit).value
+        for name, expert in zip(inputs.names, inputs.experts, strict=True)
+    }
+    print(f"{'variant':<20}{'bits':>5}{'mean':>9}{'worst':>9}  kept of each task (λ)")
+    for title, (rescale, tuned) in VARIANTS.items():
+        levels = chosen[rescale] if tuned else dict.fromkeys(tasks, DEFAULT_STRICTNESS)
         for bits in (32, 8):
-            state = restored_state(open_bundle(folder / f"lzma{bits}.safetensors"), name, inputs.base)
-            config = None if inputs.base is None else inputs.base.config
-            found[bits] = evaluate_all(state, config, [task], split="test", limit=limit)[task.name].value
-            kept[bits].append(found[bits] / own)
-        print(f"{name:<18}{levels[name]:>7.1f}{own:>9.1%}{found[32]:>10.1%}{found[8]:>9.1%}{found[32] / own:>9.1%}"
-              f"{found[8] / own:>9.1%}", flush=True)  # fmt: skip
-    mean = {bits: sum(values) / len(values) for bits, values in kept.items()}
-    print(f"{'mean':<18}{'':>35}{mean[32]:>18.2%}{mean[8]:>9.2%}")
+            options = BundleOptions(bits=bits, rescale=rescale, replace=True)
+            path = compress(inputs, folder / "try.safetensors", strictness=levels, options=options).path
+            kept = _kept(inputs, open_bundle(path), tasks, own, limit)
+            each = "  ".join(f"{name} {share:.1%} ({levels[name]:g})" for name, share in kept.items())
+            print(f"{title:<20}{bits:>5}{sum(kept.values()) / len(kept):>9.2%}{min(kept.values()):>9.2%}  {each}",
+                  flush=True)  # fmt: skip
+
+
+def _kept(
+    inputs: Inputs, bundle: Bundle, tasks: dict[str, Task], own: dict[str, float], limit: int | None
+) -> dict[str, float]:
+    """Restored over own test score, by task."""
+    config = None if inputs.base is None else inputs.base.config
+    found = {}
+    for name, task in tasks.items():
+        state = restored_state(bundle, name, inputs.base)
+        found[name] = evaluate_all(state, config, [task], split="test", limit=limit)[task.name].value / own[name]
+    return found
 
 
 if __name__ == "__main__":

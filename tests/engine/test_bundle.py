@@ -11,16 +11,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from engine.bundle.coding import CODECS, decode, encode, joined
+from engine.bundle.coding import CODECS, decode, encode, framed, is_smaller
 from engine.bundle.compress import BundleOptions, compress
+from engine.bundle.forecast import forecast
 from engine.bundle.manifest import from_json, to_json
 from engine.bundle.opening import describe_sizes, find_base, is_bundle, open_bundle
 from engine.bundle.quantise import BLOCK, quantise, restored
 from engine.bundle.restore import restore, restored_state
 from engine.bundle.storage import paper_bits
 from engine.bundle.tune import choose
+from engine.bundle.writing import MaskWriter, _Part
 from engine.errors import BadRecipe, Cancelled, Mismatch, NotSafetensors, OutOfRange, WriteProblem
 from engine.files.checkpoint import open_checkpoint
 from engine.merge.run import merged_state
@@ -28,6 +31,12 @@ from engine.progress import Token
 from tests.engine.merge_cases import CONFIG, Family, family, loaded, save, tree
 
 FROZEN = "model.layers.1.self_attn.q_proj.weight"
+
+
+def joined(segments: list[bytes], codec: str, raw_size: int) -> bytes | None:
+    """A mask as it is written; None if coding does not make it smaller."""
+    small = is_smaller([len(s) for s in segments], codec, raw_size)
+    return b"".join(map(framed, segments)) if small else None
 
 
 @pytest.fixture
@@ -43,7 +52,7 @@ def trio(tmp_path: Path) -> Family:
 @pytest.mark.parametrize("included", [True, False])
 def test_restored_tasks_are_those_of_the_method(trio: Family, tmp_path: Path, codec: str, included: bool) -> None:
     levels = {"expert 0": 0.2, "expert 2": 0.6}
-    options = BundleOptions(codec=codec, include_base=included)
+    options = BundleOptions(codec=codec, include_base=included, rescale=False)
     made = compress(trio.inputs, tmp_path / "all.safetensors", strictness=levels, options=options, threads=2)
     bundle = open_bundle(made.path)
     assert is_bundle(made.path) and bundle.manifest == made.manifest and FROZEN not in bundle.trainable
@@ -63,7 +72,7 @@ def test_the_restored_folder_is_a_model(trio: Family, tmp_path: Path) -> None:
     inputs = replace(trio.inputs, base=base)
     made = compress(inputs, tmp_path / "all.safetensors", options=BundleOptions(include_base=True))
     done = restore(open_bundle(made.path), "expert 1", tmp_path / "one")
-    assert {p.name for p in done.files} == {"model.safetensors", "config.json"}
+    assert {p.name for p in done.files} == {"model.safetensors", "config.json", "README.md", "manifest.json"}
     state = restored_state(open_bundle(made.path), "expert 1")
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded(tmp_path / "one").items())
     assert json.loads((tmp_path / "one" / "config.json").read_text())["model_type"] == "llama"
@@ -226,4 +235,76 @@ def test_gains_give_task_vectors_their_size_back(trio: Family, tmp_path: Path) -
 
 
 def test_lambda_is_chosen_by_score() -> None:
-    assert choose({0.2: 0.5, 0.3: 0.9, 0.4: 0.9}) == 0.3 and choose({}) == 0.4 and choose({0.6: 0.1, 0.2: 0.1}) == 0.2
+    assert choose({0.2: 0.5, 0.3: 0.9, 0.4: 0.9}) == 0.4 and choose({}) == 0.4 and choose({0.6: 0.1, 0.2: 0.1}) == 0.2
+    assert choose({0.2: 0.5, 0.3: 0.95, 0.4: 0.6, 0.5: 0.9, 0.6: 0.9}) == 0.6  # not the lone peak
+
+
+def test_configuration_and_tokenizer_travel_in_the_bundle(trio: Family, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    save(trio.base, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "auto_map": {"AutoModel": "evil.Model"}}))
+    (folder / "tokenizer.json").write_bytes(b'{"version": "1.0"}')
+    (folder / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": "evil.T"}, "model_max_length": 512}')
+    (folder / "modeling_evil.py").write_text("raise SystemExit")
+    inputs = replace(trio.inputs, base=open_checkpoint(folder))
+    bare = tmp_path / "bare.safetensors"
+    save(trio.base, bare)
+    for included in (True, False):
+        out = tmp_path / f"all {included}.safetensors"
+        bundle = open_bundle(compress(inputs, out, options=BundleOptions(include_base=included)).path)
+        given = None if included else open_checkpoint(bare)
+        done = restore(bundle, "expert 1", tmp_path / f"one {included}", base=given)
+        assert {p.name for p in done.files} - {"manifest.json"} == {
+            "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md"
+        }  # fmt: skip
+        assert (done.path / "tokenizer.json").read_bytes() == b'{"version": "1.0"}'
+        assert json.loads((done.path / "tokenizer_config.json").read_text()) == {"model_max_length": 512}
+        assert "auto_map" not in (done.path / "config.json").read_text()
+        card = (done.path / "README.md").read_text()
+        assert "expert 1, restored" in card and str(tmp_path) not in card
+    small = compress(inputs, tmp_path / "small.safetensors", options=BundleOptions(sidecars=False))
+    assert "file" not in {n.split("/")[0] for n in open_bundle(small.path).checkpoint.tensors}
+
+
+def test_a_strangers_bundle_writes_data_files_only(trio: Family, tmp_path: Path) -> None:
+    """Names and code in the carried files are not believed."""
+    made = compress(trio.inputs, tmp_path / "all.safetensors", options=BundleOptions(include_base=True))
+    tensors = load_file(made.path)
+    with safe_open(made.path, "pt") as file:
+        metadata = file.metadata()
+    for name, text in (("modeling_evil.py", "x"), ("../out.json", "{}"), ("vocab.txt", "a"),
+                       ("tokenizer_config.json", '{"auto_map": 1}'), ("config.json", '{"auto_map": 1}')):  # fmt: skip
+        tensors[f"file/{name}"] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+    save_file(tensors, tmp_path / "evil.safetensors", metadata=metadata)
+    done = restore(open_bundle(tmp_path / "evil.safetensors"), "expert 0", tmp_path / "one")
+    found = {p.name for p in done.files} - {"manifest.json"}
+    assert found == {"model.safetensors", "vocab.txt", "tokenizer_config.json", "README.md"}
+    assert json.loads((tmp_path / "one" / "tokenizer_config.json").read_text()) == {}
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_coded_masks_wait_in_a_file(trio: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory for masks does not grow with the pieces of a tensor."""
+    most = 0
+    place = MaskWriter._place
+
+    def watched(self: MaskWriter, part: _Part, numel: int) -> None:
+        nonlocal most
+        place(self, part, numel)
+        held = [value for value in vars(self).values() if isinstance(value, list)]
+        most = max(most, sum(len(x) for values in held for x in values if isinstance(x, bytes)))
+        assert not any(isinstance(x, _Part) for values in held for x in values)
+
+    monkeypatch.setattr(MaskWriter, "_place", watched)
+    made = compress(trio.inputs, tmp_path / "all.safetensors", options=BundleOptions(codec="lzma"))
+    assert most == 0 and made.storage.mask_bytes <= made.storage.raw_mask_bytes
+    assert [p.name for p in tmp_path.iterdir()] == ["models", "all.safetensors"] or not list(tmp_path.glob(".*"))
+
+
+def test_forecast_is_an_upper_bound(trio: Family, tmp_path: Path) -> None:
+    for bits, included in ((32, False), (8, True)):
+        options = BundleOptions(bits=bits, include_base=included, codec="raw")
+        made = compress(trio.inputs, tmp_path / f"{bits}.safetensors", options=options)
+        found = forecast(trio.inputs, bits=bits, include_base=included)
+        assert found is not None and made.storage.file_bytes <= found.file_bytes < 1.2 * made.storage.file_bytes
+        assert found.bits_a_parameter >= made.storage.bits_a_parameter

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from engine.bundle.authors import FlatMasks, read_packed_masks
-from engine.bundle.compress import compress
+from engine.bundle.compress import PAPER, compress
 from engine.bundle.opening import open_bundle
 from engine.bundle.restore import restored_state
 from engine.errors import BadRecipe, FileProblem, NotSafetensors, UnsafePickle
@@ -89,7 +89,7 @@ def test_a_bundle_can_be_made_of_given_masks(tmp_path: Path) -> None:
     bits = {name: np.random.default_rng(k).random(count) > 0.5 for k, name in enumerate(made.inputs.names)}
     np.save(tmp_path / "m.npy", {name: np.packbits(b) for name, b in bits.items()}, allow_pickle=True)
     given = read_packed_masks(tmp_path / "m.npy")
-    bundle = open_bundle(compress(made.inputs, tmp_path / "all.safetensors", masks=given).path)
+    bundle = open_bundle(compress(made.inputs, tmp_path / "all.safetensors", masks=given, options=PAPER).path)
     multi = load_file(bundle.path)
     first = 0
     state = restored_state(bundle, "expert 2", made.inputs.base)
