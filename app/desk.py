@@ -27,6 +27,7 @@ from app.problems import as_problem
 from app.scores_controller import ScoresController
 from app.session import Session, reopen
 from app.shelf_controller import ShelfController
+from app.trust import unopened
 from app.window import MainWindow
 from app.workspace import Workspace
 from engine.errors import MixdownError
@@ -127,7 +128,7 @@ class Desk(QObject):
     def _connect_problems(self) -> None:
         workspace = self.workspace
         self.adding.failed.connect(lambda path, error: self.show_problem(
-            as_problem(error, f"{Path(path).name} cannot be opened")))  # fmt: skip
+            unopened(Path(path), error)))  # fmt: skip
         self.adding.told.connect(self._told)
         self.overlap.told.connect(lambda text: self.tell(text, "ok"))
         for source in (
@@ -246,9 +247,10 @@ class Desk(QObject):
             unfit = next((recipe.expert(e).name for e, found in workspace.findings().items()
                           if any(f.severity == "error" for f in found)), "")  # fmt: skip
             return f"Live numbers: none while {unfit} does not fit the base" if unfit else "Live numbers: measuring…"
-        if workspace.method.live == "linear":
+        if workspace.method.is_linear(dict(recipe.params)):
             return "Live numbers: exact"
-        return f"Live numbers: estimate ({workspace.method.title} is not linear in the faders)"
+        why = "what follows the merge" if workspace.method.live == "linear" else workspace.method.title
+        return f"Live numbers: estimate ({why} is not linear in the faders)"
 
     def _on_settings(self, *_: object) -> None:
         settings, window = self.workspace.settings, self.window

@@ -63,7 +63,7 @@ def build(
     """
     shown = cells(recipe, layout, cols, method.coefficient)
     metrics = measure(recipe, layout, method, cols, gram) if gram is not None else None
-    quality: desk.Quality = "stale" if stale else ("exact" if method.live == "linear" else "estimate")
+    quality: desk.Quality = "stale" if stale else ("exact" if method.is_linear(dict(recipe.params)) else "estimate")
     low, high = _range(shown.values, method.coefficient)
     state = desk.DeskState(
         experts=tuple(_row(recipe, i, metrics, findings or {}, scores or {}) for i in range(len(recipe.experts))),

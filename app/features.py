@@ -8,13 +8,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from app import (
+    bundle_drop,
+    bundle_export,
+    explain_controller,
+    runner_controller,
+    selection_actions,
+    task_wizard,
+    tensor_views,
+    trust,
+)
+
 if TYPE_CHECKING:
     from app.desk import Desk
 
 Handler = Callable[..., None]
 Install = Callable[["Desk"], Mapping[str, Handler]]
 
-FEATURES: tuple[Install, ...] = ()
+FEATURES: tuple[Install, ...] = (
+    bundle_export.install,
+    bundle_drop.install,
+    selection_actions.install, explain_controller.install,
+    tensor_views.install,
+    task_wizard.install,
+    runner_controller.install,
+    trust.install,
+)
 """Every feature, in the order in which they are wired."""
 
 

@@ -82,5 +82,9 @@ class HistoryController(QObject):
 def summary(recipe: Recipe) -> str:
     """ "TIES · density 0.2": the method and what differs from its defaults."""
     method = find(recipe.method)
-    values = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in recipe.params]
+    values = []
+    for name, value in recipe.params:
+        number = f"{value:g}" if isinstance(value, float) else str(value)
+        text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else number
+        values.append(f"{name.replace('_', ' ')} {text}")
     return " · ".join([method.title, *values])

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDockWidget
 
-from app import overlap_state
+from app import overlap_state, places
 from app.desk_controller import DeskController
+from app.selection import LinkedSelection, marks
+from app.selection import made as selected
 from app.workspace import Workspace
 from engine.analyse.magnitude_values import Magnitudes
 from engine.analyse.values import Overlap
 from engine.errors import MixdownError
+from engine.files.model import Group
 from engine.merge.inputs import Inputs
 from engine.progress import Token
-from engine.recipe.recipe import Recipe
+from engine.recipe.act import dropped_roles
+from engine.recipe.recipe import Recipe, Value
 
 if TYPE_CHECKING:
     from widgets.plots.overlap_panel import OverlapPanel
@@ -32,8 +38,12 @@ class OverlapController(QObject):
     Signals:
         told: A sentence worth a notification.
         problem: An error to show.
+        made: The panel, when it is made.
+        refreshed: The views were brought up to date.
     """
 
+    made = Signal(object)
+    refreshed = Signal()
     told = Signal(str)
     problem = Signal(object)
 
@@ -43,20 +53,29 @@ class OverlapController(QObject):
         super().__init__(parent)
         self._workspace, self._desk, self._dock = workspace, desk, dock
         self._panel: OverlapPanel | None = None
+        self.links = LinkedSelection(workspace, desk, self)
+        self.strictness = STRICTNESS
+        self._cut = 0
         self._found: Overlap | None = None
         self._sizes: Magnitudes | None = None
         self._paths: dict[str, tuple[str, ...]] = {}
         self._wanted: dict[str, tuple[str, ...]] = {}
-        self._soon = QTimer(self, interval=60, singleShot=True)
+        self._soon = QTimer(self, interval=12, singleShot=True)
         self._soon.timeout.connect(self.refresh)
+        self.links.changed.connect(self._mark)
         dock.visibilityChanged.connect(self._later)
         for signal in (workspace.store.recipeChanged, workspace.live.gramChanged, workspace.modelsChanged,
-                       desk.selectionChanged, workspace.settingsChanged):  # fmt: skip
+                       self.links.changed, workspace.settingsChanged):  # fmt: skip
             signal.connect(self._later)
 
     def _later(self, *_: object) -> None:
         if self._dock.isVisible() and not self._soon.isActive():
             self._soon.start()
+
+    def _mark(self) -> None:
+        """Show the selection in every view at once."""
+        if self._panel is not None:
+            self._panel.set_marks(marks(self.links.current, self._workspace.recipe))
 
     def panel(self) -> OverlapPanel:
         """The views; made when they are first wanted, because pyqtgraph takes a moment to load."""
@@ -64,15 +83,20 @@ class OverlapController(QObject):
             from widgets.plots.overlap_panel import OverlapPanel
 
             panel = self._panel = OverlapPanel()
-            panel.setMinimumHeight(300)
-            panel.pairChosen.connect(self._choose_pair)
+            panel.setMinimumHeight(340)
+            panel.pairChosen.connect(lambda a, b, layer: self._choose((a, b), layer))
             panel.cellChosen.connect(lambda expert, layer: self._choose((expert,), layer))
-            panel.layerChosen.connect(lambda layer: self._choose(None, layer))
+            panel.expertChosen.connect(lambda expert: self._choose((expert,), ""))
+            panel.roleChosen.connect(self._choose_role)
             panel.combinationChosen.connect(self._choose_combination)
             panel.densityDragged.connect(self._set_density)
+            panel.strictnessMoved.connect(self._set_strictness)
+            panel.cutMoved.connect(self._set_cut)
+            panel.consensusWanted.connect(self.use_consensus)
             panel.viewChanged.connect(self._later)
             panel.told.connect(self.told)
             self._dock.setWidget(panel)
+            self.made.emit(panel)
         return self._panel
 
     def refresh(self) -> None:
@@ -82,14 +106,15 @@ class OverlapController(QObject):
         workspace, panel = self._workspace, self.panel()
         recipe, layout = workspace.recipe, workspace.layout
         names, layers = [e.name for e in recipe.experts], layout.layers if layout else ()
+        gone = dropped_roles(recipe, names)
         gram, found, sizes = (
             workspace.live.gram(recipe),
             self._known(self._found, _KEY),
             self._known(self._sizes, _SIZES),
         )
         params = workspace.method.complete(dict(recipe.params))
-        strictness = float(params.get("strictness", STRICTNESS))
-        k = int(params["k"]) if "k" in params else None
+        strictness = float(params.get("strictness", params["drop_lambda"] if gone else self.strictness))
+        self.strictness = strictness
         view = panel.current
         if view == "cosine":
             panel.set_state(view, overlap_state.cosine_view(gram, names, *self._chosen_groups()))
@@ -100,18 +125,45 @@ class OverlapController(QObject):
         elif view == "masks":
             panel.set_state(view, overlap_state.mask_view(found, strictness))
         elif view == "roles":
-            panel.set_state(view, overlap_state.role_view(found, layers, strictness, k))
+            state = overlap_state.role_view(found, layers, strictness, self._k(params), gone,
+                                            is_preview=not self._has_k(params))  # fmt: skip
+            panel.set_state(view, state)
         elif view == "sizes":
             density = float(params["density"]) if "density" in params else None
             panel.set_state(view, overlap_state.size_view(sizes, density))
-        if view in ("signs", "masks", "roles") and found is None:
-            self._measure(_KEY)
-        elif view == "sizes" and sizes is None:
-            self._measure(_SIZES)
+        if view in panel.controls:
+            self._show_controls(panel, view, found, params)
+        self._mark()
+        if view in ("signs", "masks", "roles") and (found is None or found.share < 1):
+            self._measure(_KEY, is_first=found is None)
+        elif view == "sizes" and (sizes is None or sizes.share < 1):
+            self._measure(_SIZES, is_first=sizes is None)
+        self.refreshed.emit()
+
+    def _k(self, params: Mapping[str, Value]) -> int:
+        """The method's k, or the one that is only looked at."""
+        return int(params["k"]) if self._has_k(params) else self._cut
+
+    @staticmethod
+    def _has_k(params: Mapping[str, Value]) -> bool:
+        """Whether the method drops weights that matter to fewer than k tasks, as Consensus does."""
+        return "k" in params and "strictness" in params
+
+    def _show_controls(
+        self, panel: OverlapPanel, view: str, found: Overlap | None, params: Mapping[str, Value]
+    ) -> None:
+        controls = panel.controls[view]
+        if found is None or found.masks is None:
+            controls.hide()
+            return
+        controls.show()
+        controls.set_strictness(found.masks.strictness.tolist(), found.masks.level(self.strictness))
+        controls.set_cut(len(found.names), self._k(params), has_method=self._has_k(params))
 
     def _chosen_groups(self) -> tuple[list[int] | None, str]:
         """Groups of the desk's selection for the cosine matrix, and what to call them."""
-        chosen, layout = self._desk.selection(), self._workspace.layout
+        now, layout = self.links.current, self._workspace.layout
+        chosen = now.places if now is not None else None
         if chosen is None or layout is None or (chosen.every_layer and chosen.every_kind):
             return None, ""
         groups = [i for i, g in enumerate(layout.groups)
@@ -136,18 +188,23 @@ class OverlapController(QObject):
         ordered = found.ordered(wanted)
         return replace(ordered, names=tuple(e.name for e in recipe.experts))
 
-    def _measure(self, key: str) -> None:
-        inputs, recipe = self._workspace.inputs(), self._workspace.recipe
-        if inputs is None or recipe.base is None or (key == _KEY and len(recipe.experts) < 2) or not recipe.experts:
+    def _measure(self, key: str, *, is_first: bool) -> None:
+        """Look for an earlier result, else take a quick sample; then count exactly."""
+        inputs, recipe, layout = self._workspace.inputs(), self._workspace.recipe, self._workspace.layout
+        few = (key == _KEY and len(recipe.experts) < 2) or not recipe.experts
+        if inputs is None or recipe.base is None or layout is None or few:
             return
         paths = (recipe.base.path, *(e.path for e in recipe.experts))
         if paths == self._wanted.get(key) or len(set(paths)) < len(paths):
             return
         self._wanted[key] = paths
         title = {_KEY: "Measuring the overlap", _SIZES: "Measuring the magnitudes"}[key]
+        groups = layout.groups
         self._workspace.runner.submit(
-            f"{title} of {len(recipe.experts)} experts", lambda token: _work(key, inputs, token), key=key,
-            background=True, done=lambda found: self._arrived(key, found, paths), failed=self._failed,
+            f"{title} of {len(recipe.experts)} experts" + (" (first look)" if is_first else ""),
+            lambda token: _first(key, inputs, groups, token) if is_first else _exact(key, inputs, token),
+            key=key, shown=not is_first, background=True, failed=self._failed,
+            done=lambda found: self._arrived(key, found, paths),
         )  # fmt: skip
 
     def _arrived(self, key: str, found: Overlap | Magnitudes, paths: tuple[str, ...]) -> None:
@@ -170,24 +227,88 @@ class OverlapController(QObject):
 
     # From seeing to doing ------------------------------------------------------------------------------------
 
-    def _choose_pair(self, first: int, second: int, layer: str) -> None:
-        self._choose((first, second), layer)
+    def _choose_role(self, layer: str, part: int) -> None:
+        """Select the weights of a role in a layer."""
+        state = self.panel().frame("roles").view.state
+        experts = state.part_experts[part] or None
+        self._choose(experts, layer, role=state.roles[part])
 
     def _choose_combination(self, bits: int) -> None:
-        self._choose(tuple(t for t in range(len(self._workspace.recipe.experts)) if bits >> t & 1), "")
+        experts = tuple(t for t in range(len(self._workspace.recipe.experts)) if bits >> t & 1)
+        self._choose(experts, "", combination=experts)
 
-    def _choose(self, experts: tuple[int, ...] | None, layer: str) -> None:
-        """Select the cells on the desk that a place in a view is about."""
-        rows = self._workspace.recipe.experts
-        ids = [rows[i].id for i in experts if i < len(rows)] if experts is not None else [e.id for e in rows]
-        columns = [i for i, c in enumerate(self._desk.columns) if layer in ("", c.layer)]
-        self._desk.select([(e, c) for e in dict.fromkeys(ids) for c in columns])
+    def _choose(
+        self,
+        experts: tuple[int, ...] | None,
+        layer: str,
+        *,
+        combination: tuple[int, ...] | None = None,
+        role: str = "",
+    ) -> None:
+        """Select what a place in a view is about, everywhere; with Ctrl in addition."""
+        layout = self._workspace.layout
+        if layout is None:
+            return
+        chosen = selected(self._workspace.recipe, layout, experts=experts, layers=(layer,) if layer else None,
+                          combination=combination, role=role)  # fmt: skip
+        add = bool(QGuiApplication.keyboardModifiers() & Qt.KeyboardModifier.ControlModifier)
+        self.links.choose(chosen, add=add)
+
+    def _set_strictness(self, index: int, gesture: str) -> None:
+        """The slider is the method's λ where it has one, or that of the dropped roles; else only this view's."""
+        found, recipe = self._known(self._found, _KEY), self._workspace.recipe
+        if found is None or found.masks is None:
+            return
+        value = float(found.masks.strictness[index])
+        name = "strictness" if "strictness" in {p.name for p in self._workspace.method.params} else "drop_lambda"
+        if name == "strictness" or dropped_roles(recipe, [e.name for e in recipe.experts]):
+            self._workspace.store.apply(recipe.with_param(name, value), f"Set λ to {value:g}", gesture)
+        else:
+            self.strictness = value
+            self.refresh()
+
+    def _set_cut(self, k: int, gesture: str) -> None:
+        """The line is the method's k where it has one; else only a preview."""
+        recipe, params = self._workspace.recipe, self._workspace.method.complete(dict(self._workspace.recipe.params))
+        if self._has_k(params):
+            self._workspace.store.apply(recipe.with_param("k", k), f"Set k to {k}", gesture)
+        else:
+            self._cut = k
+        self.refresh()
+
+    def use_consensus(self, k: int) -> None:
+        """Choose the method whose k has been looked at, with its λ."""
+        made = self._workspace.recipe.with_method("consensus", {"k": k, "strictness": self.strictness})
+        self._workspace.store.apply(made, f"Use Consensus with k = {k}")
 
 
-def _work(key: str, inputs: Inputs, token: Token) -> Overlap | Magnitudes:
-    """One pass over the models, in a worker; the experts are called by their index."""
+def _first(key: str, inputs: Inputs, groups: tuple[Group, ...], token: Token) -> Overlap | Magnitudes:
+    """What is known from earlier, or a quick sample; in a worker. The experts are called by their index."""
     from engine.analyse.magnitudes import magnitudes
     from engine.analyse.overlap import overlap
+    from engine.analyse.sample import SAMPLE
+    from engine.analyse.stored import Shelf
+
+    shelf = Shelf(places.analyses_folder())
+    found = shelf.find(key, inputs, groups)
+    if found is None:
+        measure = overlap if key == _KEY else magnitudes
+        found = measure(inputs, progress=token, sample=SAMPLE)
+        if found.share >= 1:  # small models
+            shelf.keep(key, inputs, found)
+    return _numbered(found)
+
+
+def _exact(key: str, inputs: Inputs, token: Token) -> Overlap | Magnitudes:
+    """One pass over the models, in a worker; remembered for the next time."""
+    from engine.analyse.magnitudes import magnitudes
+    from engine.analyse.overlap import overlap
+    from engine.analyse.stored import Shelf
 
     found = overlap(inputs, progress=token) if key == _KEY else magnitudes(inputs, progress=token)
+    Shelf(places.analyses_folder()).keep(key, inputs, found)
+    return _numbered(found)
+
+
+def _numbered(found: Overlap | Magnitudes) -> Overlap | Magnitudes:
     return replace(found, names=tuple(str(i) for i in range(len(found.names))))

@@ -1,4 +1,4 @@
-"""From Gram matrices and analyses to what the overlap views show: pure functions, no Qt objects."""
+"""From Gram matrices and analyses to what the overlap views show: pure functions, no widgets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+from PySide6.QtGui import QColor
 
 from engine.analyse.magnitude_values import FINE, Magnitudes, edges
 from engine.analyse.values import Overlap
@@ -15,6 +16,7 @@ from widgets.common.colours import expert_colour, expert_letter
 from widgets.common.theme import theme
 from widgets.plots.state import Bars, Heat, Histogram, UpSet
 
+_HATCHED = ("left out of the merge", "masked by role, or what Consensus would drop at k")
 _SIZE_BINS = 2048
 """Bins of the drawn histogram: 1/8 of an octave each."""
 
@@ -30,6 +32,13 @@ def cosines(matrix: np.ndarray) -> np.ndarray:
 def lettered(names: Sequence[str]) -> tuple[str, ...]:
     """ "A chat", "B code": the letters of the desk."""
     return tuple(f"{expert_letter(i)} {name}" for i, name in enumerate(names))
+
+
+def basis(found: Overlap | Magnitudes | None) -> str:
+    """Whether the numbers are exact or a first look: ", exact" or ", sample of 1.5 % of the weights"."""
+    if found is None:
+        return ""
+    return ", exact" if found.share >= 1 else f", sample of {found.share:.1%} of the weights; exact follows"
 
 
 def cosine_view(gram: Gram | None, names: Sequence[str], groups: Sequence[int] | None = None, where: str = "") -> Heat:
@@ -48,6 +57,7 @@ def cosine_view(gram: Gram | None, names: Sequence[str], groups: Sequence[int] |
         diverging=True,
         meaning="1: the same direction, 0: unrelated, −1: opposite. Click a cell to select both experts.",
         row_experts=tuple((i,) for i in range(len(names))),
+        column_experts=tuple((i,) for i in range(len(names))),
     )
 
 
@@ -83,7 +93,7 @@ def sign_view(found: Overlap | None, layers: Sequence[str], *, weighted: bool = 
         return Heat(title=title)
     values = found.signs.conflict(found.by_layer(layers), weighted=weighted)
     return Heat(
-        title=title,
+        title=f"{title}{basis(found)}",
         rows=lettered(found.names),
         columns=tuple(layers),
         values=values.T,
@@ -104,35 +114,72 @@ def mask_view(found: Overlap | None, strictness: float) -> UpSet:
         return UpSet(title=title, empty="Combinations are counted for up to 12 experts. See the roles instead.")
     level = found.masks.level(strictness)
     return UpSet(
-        title=f"{title}, λ = {found.masks.strictness[level]:g}",
+        title=f"{title}, {_lambda_text(found.masks.strictness[level], strictness)}{basis(found)}",
         sets=found.names,
         counts=found.masks.lattice[level].sum(axis=0),
         meaning="Weights that lie in exactly these masks and no other, of all weights.",
     )
 
 
-def role_view(found: Overlap | None, layers: Sequence[str], strictness: float, k: int | None) -> Bars:
-    """To how many tasks the weights of each layer matter; what Consensus at k would drop is grey."""
+def _lambda_text(measured: float, wanted: float) -> str:
+    """ "λ = 0.4", or what was measured next to it."""
+    exact = abs(measured - wanted) < 1e-9
+    return f"λ = {measured:g}" if exact else f"λ = {measured:g} (the method has {wanted:g})"
+
+
+def role_view(
+    found: Overlap | None,
+    layers: Sequence[str],
+    strictness: float,
+    k: int | None,
+    gone: Sequence[str] = (),
+    *,
+    is_preview: bool = False,
+) -> Bars:
+    """To how many tasks the weights of each layer matter; what is left out of the merge is grey.
+
+    Args:
+        found: What was measured.
+        layers: Columns.
+        strictness: Wanted lambda.
+        k: Of Consensus; None for no preview.
+        gone: Roles that the recipe leaves out, as `engine.recipe.act.dropped_roles` calls them.
+        is_preview: Whether the method has no k, so that the line only shows what Consensus would do.
+    """
     title = "Weight roles by layer"
     if found is None or found.masks is None or len(found.names) < 2:
         return Bars(title=title)
-    level = found.masks.level(strictness)
-    roles = found.masks.roles(level, found.by_layer(layers))
-    count = len(found.names)
-    parts = ["nobody's", *(f"only {name}" for name in found.names), "shared", "everybody's"]
-    inks = [theme().track, *(expert_colour(i).name() for i in range(count)), theme().dim, theme().accent]
-    gone = {0, *(range(1, count + 1) if k is not None and k > 1 else ())} if k is not None and k > 0 else set()
+    level, columns, count = found.masks.level(strictness), found.by_layer(layers), len(found.names)
+    active = columns @ found.masks.active[level]
+    own = columns @ found.masks.selfish[level]
+    sizes = np.maximum(active.sum(axis=1), 1)[:, None]
+    some = [f"shared by {n}" for n in range(2, count)]
+    parts = ("nobody's", *(f"only {name}" for name in found.names), *some, "everybody's")
+    levels = (0, *([1] * count), *range(2, count + 1))
+    roles = ("nobody", *(["only"] * count), *(["shared"] * len(some)), "everybody")
+    ids = ("nobody", *(f"only@{name}" for name in found.names), *(["shared"] * len(some)), "everybody")
     return Bars(
-        title=f"{title}, λ = {found.masks.strictness[level]:g}",
+        title=f"{title}, {_lambda_text(found.masks.strictness[level], strictness)}{basis(found)}",
         columns=tuple(layers),
-        parts=tuple(parts),
-        values=np.concatenate(
-            [roles.catastrophic[:, None], roles.selfish, roles.shared[:, None], roles.universal[:, None]], axis=1
-        ),
-        colours=tuple(inks),
-        dropped=frozenset(gone),
-        meaning="Which weights matter to no task, to one, to some, to all. Consensus at k drops what is hatched.",
+        parts=parts,
+        values=np.concatenate([active[:, :1], own, active[:, 2:]], axis=1) / sizes,
+        colours=_role_inks(count),
+        dropped=frozenset(i for i in range(len(parts)) if (k is not None and levels[i] < k) or ids[i] in gone),
+        roles=roles,
+        part_experts=((), *((t,) for t in range(count)), *(((),) * (len(some) + 1))),
+        levels=levels,
+        cut=k,
+        meaning=f"To how many tasks weights matter. Hatched: {_HATCHED[is_preview]}.",
     )
+
+
+def _role_inks(count: int) -> tuple[str, ...]:
+    """Colours of the roles: experts have their own, shared weights run from grey to the accent."""
+    first, last = QColor(theme().dim), QColor(theme().accent)
+    steps = [(n - 1) / (count - 1) for n in range(2, count)]
+    ends = list(zip((first.red(), first.green(), first.blue()), (last.red(), last.green(), last.blue()), strict=True))
+    some = [QColor(*(round(a + (b - a) * s) for a, b in ends)).name() for s in steps]
+    return (theme().track, *(expert_colour(i).name() for i in range(count)), *some, theme().accent)
 
 
 def size_view(found: Magnitudes | None, density: float | None) -> Histogram:
@@ -148,7 +195,7 @@ def size_view(found: Magnitudes | None, density: float | None) -> Histogram:
         return Histogram(title=title, empty="The experts do not differ from the base.")
     first, last = int(used[0]), min(int(used[-1]) + 1, len(ends) - 1)
     return Histogram(
-        title=title,
+        title=f"{title}{basis(found)}",
         names=found.names,
         edges=ends[first : last + 1],
         counts=counts[:, first:last],

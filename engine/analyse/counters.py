@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ class ProductCounter:
         groups: Number of groups G.
         experts: Number of experts T.
     """
+
+    piece = 1 << 17
 
     def __init__(self, groups: int, experts: int) -> None:
         self._matrix = np.zeros((groups, experts + 1, experts + 1))
@@ -49,6 +52,8 @@ class SignCounter:
         groups: Number of groups G.
         experts: Number of experts T.
     """
+
+    piece = 1 << 17
 
     def __init__(self, groups: int, experts: int) -> None:
         self._experts = experts
@@ -111,6 +116,8 @@ class MaskCounter:
         strictness: The L values of lambda.
     """
 
+    piece = 1 << 16
+
     def __init__(self, groups: int, experts: int, strictness: NDArray[np.float64]) -> None:
         self._strictness = strictness
         self._experts = experts
@@ -151,21 +158,23 @@ class MaskCounter:
     def _sets(self, piece: Piece) -> list[Any]:
         """How many weights are in each set of masks, for every lambda: L arrays (2^T,)."""
         kind = np.uint8 if self._experts <= 8 else np.int16
-        codes = self._buffer("codes", len(self._strictness), len(piece.base), kind)
-        bit = self._buffer("bit", 1, len(piece.base), kind)[0]
-        codes.fill(0)
-        for t, level, mask in self._masks(piece):
-            np.multiply(mask, kind(1 << t), out=bit)
-            np.bitwise_or(codes[level], bit, out=codes[level])
-        return [torch.bincount(torch.from_numpy(code), minlength=1 << self._experts).numpy() for code in codes]
+        powers = (1 << np.arange(self._experts)).astype(kind)[:, None]
+        bits = self._buffer("bits", self._experts, len(piece.base), kind)
+        found = []
+        for masks in self._masks(piece):
+            np.multiply(masks, powers, out=bits)
+            codes = torch.from_numpy(np.bitwise_or.reduce(bits, axis=0))
+            found.append(torch.bincount(codes, minlength=1 << self._experts).numpy())
+        return found
 
     def _many(self, piece: Piece) -> list[Any]:
         """Activation counts, pairs and selfish weights for every lambda, without the lattice."""
-        levels, count = len(self._strictness), len(piece.base)
-        flags = self._buffer("flags", levels * self._experts, count, np.float32).reshape(levels, self._experts, count)
-        for t, level, mask in self._masks(piece):
-            flags[level, t] = mask
-        return [self._crossed(torch.from_numpy(rows)) for rows in flags]
+        rows = self._buffer("rows", self._experts, len(piece.base), np.float32)
+        found = []
+        for masks in self._masks(piece):
+            np.copyto(rows, masks)
+            found.append(self._crossed(torch.from_numpy(rows)))
+        return found
 
     def _crossed(self, rows: torch.Tensor) -> tuple[Array, Array, Array]:
         times = rows.sum(0)  # (n,)
@@ -174,18 +183,17 @@ class MaskCounter:
         selfish = torch.mv(rows, (times == 1).float()).numpy().astype(np.int64)
         return active, pairs, selfish
 
-    def _masks(self, piece: Piece) -> Any:
-        """Yield (expert, level, mask as (n,) uint8); the arithmetic is that of `engine.steps.masks.tall_mask`."""
-        kind = piece.multi.dtype
-        away, large, limit = self._buffer("away", 3, len(piece.multi), kind)
-        mask = self._buffer("mask", 1, len(piece.multi), np.bool_)[0]
-        for t, tau in enumerate(piece.taus):
-            np.abs(np.subtract(piece.multi, tau, out=away), out=away)
-            np.abs(tau, out=large)
-            for level, strictness in enumerate(self._strictness):
-                np.multiply(away, kind.type(strictness), out=limit)
-                np.greater(large, limit, out=mask)
-                yield t, level, mask.view(np.uint8)
+    def _masks(self, piece: Piece) -> Iterator[Array]:
+        """For every lambda (T, n) of 0 and 1 (uint8); the arithmetic is that of `engine.steps.masks.tall_mask`."""
+        kind, shape = piece.multi.dtype, piece.taus.shape
+        away, limit = (self._buffer(name, shape[0], shape[1], kind) for name in ("away", "limit"))
+        mask = self._buffer("mask", shape[0], shape[1], np.bool_)
+        np.abs(np.subtract(piece.multi, piece.taus, out=away), out=away)
+        for level, strictness in enumerate(self._strictness):
+            target = away if level == len(self._strictness) - 1 else limit
+            np.multiply(away, kind.type(strictness), out=target)
+            np.greater(piece.sizes, target, out=mask)
+            yield mask.view(np.uint8)
 
     def _buffer(self, name: str, rows: int, count: int, kind: Any) -> Array:
         """This thread's memory for `rows` rows."""

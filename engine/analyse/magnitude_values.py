@@ -32,12 +32,14 @@ class Magnitudes:
         groups: The G groups.
         fine: (T, FINE) elements of the whole model by magnitude.
         coarse: (G, T, COARSE) elements of each group by magnitude.
+        share: Share of the weights that was looked at; less than 1 for an estimate from a sample.
     """
 
     names: tuple[str, ...]
     groups: tuple[Group, ...]
     fine: Counts
     coarse: Counts
+    share: float = 1.0
 
     def threshold(self, density: float) -> NDArray[np.float64]:
         """(T,) magnitude down to which the largest elements make up a share of all (frozen ones count).

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.analyse.magnitude_values import COARSE, FINE, Magnitudes
+from engine.analyse.sample import scaled_magnitudes
 from engine.analyse.sweep import Piece, plan_of, sweep
 from engine.merge.inputs import Inputs
 from engine.progress import Progress, Silent
@@ -21,6 +22,8 @@ class MagnitudeCounter:
         groups: Number of groups G.
         experts: Number of experts T.
     """
+
+    piece = 1 << 17
 
     def __init__(self, groups: int, experts: int) -> None:
         self._fine = np.zeros((experts, FINE), np.int64)
@@ -40,13 +43,16 @@ class MagnitudeCounter:
         return Magnitudes(plan_names, groups, self._fine, self._coarse)
 
 
-def magnitudes(inputs: Inputs, *, progress: Progress | None = None, threads: int | None = None) -> Magnitudes:
+def magnitudes(
+    inputs: Inputs, *, progress: Progress | None = None, threads: int | None = None, sample: int = 0
+) -> Magnitudes:
     """Exact histograms of the magnitudes of all task vectors.
 
     Args:
         inputs: A base and T experts.
         progress: Told the bytes read; pauses and cancels.
         threads: Worker threads; None for one a core.
+        sample: Weights of each model to look at for a quick estimate; 0 for all.
 
     Returns:
         The histograms, with the experts in the order of `inputs`.
@@ -56,8 +62,11 @@ def magnitudes(inputs: Inputs, *, progress: Progress | None = None, threads: int
     """
     plan = plan_of(inputs)
     counter = MagnitudeCounter(len(plan.layout.groups), len(plan.models.experts))
-    found = sweep(plan, [counter], progress or Silent(), threads=threads, text="Measuring the magnitudes")
+    found = sweep(plan, [counter], progress or Silent(), threads=threads, text="Measuring the magnitudes",
+                  sample=sample)  # fmt: skip
     made = counter.value(plan.models.names, found.groups)
+    if sample:
+        made = scaled_magnitudes(made, found.sizes, found.whole)
     return made.ordered([made.names.index(name) for name in inputs.names])
 
 

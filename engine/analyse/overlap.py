@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from engine.analyse.counters import MaskCounter, ProductCounter, SignCounter
+from engine.analyse.sample import scaled_overlap
 from engine.analyse.sweep import CHUNK, plan_of, sweep
 from engine.analyse.values import Overlap
 from engine.errors import OutOfRange
@@ -29,6 +30,7 @@ def overlap(
     parts: Collection[str] = PARTS,
     progress: Progress | None = None,
     threads: int | None = None,
+    sample: int = 0,
 ) -> Overlap:
     """Compare the task vectors of all experts as they are, whatever a recipe says.
 
@@ -39,9 +41,10 @@ def overlap(
         parts: Which of `PARTS` to count.
         progress: Told the bytes read; pauses and cancels.
         threads: Worker threads; None for one a core.
+        sample: Weights of each model to look at for a quick estimate; 0 for all.
 
     Returns:
-        Exact counts, with the experts in the order of `inputs`.
+        Exact counts (estimates from a sample), with the experts in the order of `inputs`.
 
     Raises:
         Mismatch: if there is no base, or the models do not fit.
@@ -50,7 +53,7 @@ def overlap(
         Cancelled: if the user stopped it.
     """
     plan = plan_of(inputs, vector=vector)
-    found = overlap_of(plan, strictness=strictness, parts=parts, progress=progress, threads=threads)
+    found = overlap_of(plan, strictness=strictness, parts=parts, progress=progress, threads=threads, sample=sample)
     return found.ordered(inputs.names)
 
 
@@ -62,6 +65,7 @@ def overlap_of(
     progress: Progress | None = None,
     threads: int | None = None,
     chunk: int = CHUNK,
+    sample: int = 0,
 ) -> Overlap:
     """Compare the task vectors that a plan hears, times their coefficients.
 
@@ -74,6 +78,7 @@ def overlap_of(
         progress: Told the bytes read; pauses and cancels.
         threads: Worker threads; None for one a core.
         chunk: Most weights at a time.
+        sample: Weights of each model to look at; 0 for all.
 
     Returns:
         Exact counts, with the experts in the plan's (canonical) order.
@@ -90,8 +95,8 @@ def overlap_of(
     signs = SignCounter(groups, experts) if "signs" in parts else None
     masks = MaskCounter(groups, experts, levels) if "masks" in parts else None
     counters = [counter for counter in (products, signs, masks) if counter is not None]
-    found = sweep(plan, counters, progress or Silent(), threads=threads, chunk=chunk)
-    return Overlap(
+    found = sweep(plan, counters, progress or Silent(), threads=threads, chunk=chunk, sample=sample)
+    made = Overlap(
         plan.models.names,
         found.groups,
         found.sizes,
@@ -100,3 +105,4 @@ def overlap_of(
         signs=None if signs is None else signs.value(),
         masks=None if masks is None else masks.value(found.frozen),
     )
+    return scaled_overlap(made, found.whole) if sample else made

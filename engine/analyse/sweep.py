@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import steps
+from engine.analyse.sample import strides
 from engine.errors import BadRecipe, Mismatch
 from engine.files.model import Group
 from engine.merge.crew import Crew
@@ -39,6 +42,7 @@ class Piece:
         base: (n,) the base's weights.
         taus: T arrays (n,): task vectors times their coefficients.
         total: (n,) their sum.
+        sizes: T arrays (n,): the magnitudes of `taus`.
         multi: (n,) the multi-task vector of the masks: the sum, or the TIES merge if the plan says so.
         changed: (T,) number of weights with tau_t != 0.
     """
@@ -46,14 +50,18 @@ class Piece:
     tensor: str
     start: int
     base: Array
-    taus: tuple[Array, ...]
+    taus: Array
+    sizes: Array
     total: Array
     multi: Array
     changed: Array
 
 
 class Counter(Protocol):
-    """One kind of statistic. `measure` is called from several threads, `add` from one, in a fixed order."""
+    """One kind of statistic. `measure` is called from several threads, `add` from one, in a fixed order.
+
+    One that has an attribute `piece` says how many elements it wants at a time; the largest wish counts.
+    """
 
     def measure(self, piece: Piece) -> Any:
         """What a piece contributes; pure."""
@@ -71,12 +79,14 @@ class Found:
         sizes: (G,) floating-point weights.
         zeros: (G, T) weights whose task vector is exactly 0.
         frozen: (G,) weights of tensors that no expert changes.
+        whole: (G,) floating-point weights of the whole groups; `sizes` unless only a sample was read.
     """
 
     groups: tuple[Group, ...]
     sizes: NDArray[np.int64]
     zeros: NDArray[np.int64]
     frozen: NDArray[np.int64]
+    whole: NDArray[np.int64]
 
 
 def plan_of(inputs: Inputs, method: str = "consensus", **params: float | str) -> Plan:
@@ -110,8 +120,11 @@ def sweep(
     threads: int | None = None,
     chunk: int = CHUNK,
     text: str = "Comparing the experts",
+    sample: int = 0,
 ) -> Found:
     """Read all models of a plan once and feed the counters; the result does not depend on the threads.
+
+    With `sample` only about so many weights of each model are read, some of every tensor.
 
     Raises:
         NotFinite: if a model has a NaN or infinity.
@@ -120,15 +133,16 @@ def sweep(
     """
     ballot = _ballot(plan, progress, threads)
     tally = _Tally(plan)
-    with Loader(plan, chunk=chunk) as loader, Crew(threads) as crew:
+    with Loader(plan, chunk=chunk, check=False) as loader, Crew(threads) as crew:
         loader.check_unchanged()
         worker = _Worker(loader, counters, progress, ballot)
         progress.begin(sum(map(worker.bytes_in, tally.jobs)), text)
-        units = list(tally.units(loader))
-        for (job, start, stop), (changed, parts) in zip(units, crew.map(units, worker.work), strict=True):
-            group = tally.add(job, stop - start, changed)
-            for counter, part in zip(counters, parts, strict=True):
-                counter.add(group, part)
+        units = list(strides(tally.jobs, sample) if sample else tally.units(loader))
+        for (job, _, _), pieces in zip(units, crew.map(units, worker.work), strict=True):
+            for count, changed, parts in pieces:
+                group = tally.add(job, count, changed)
+                for counter, part in zip(counters, parts, strict=True):
+                    counter.add(group, part)
         loader.check_unchanged()
     return tally.found()
 
@@ -171,7 +185,10 @@ class _Tally:
         for job in self.jobs:
             if job.name not in self._moved:
                 frozen[self._where[job.name]] += job.numel
-        return Found(self._layout.groups, self._sizes, self._sizes[:, None] - self._changed, frozen)
+        whole = np.zeros_like(self._sizes)
+        for job in self.jobs:
+            whole[self._where[job.name]] += job.numel
+        return Found(self._layout.groups, self._sizes, self._sizes[:, None] - self._changed, frozen, whole)
 
 
 class _Worker:
@@ -182,6 +199,8 @@ class _Worker:
         self._counters = counters
         self._progress = progress
         self._ballot = ballot
+        self._size = max((getattr(counter, "piece", CHUNK) for counter in counters), default=CHUNK)
+        self._local = threading.local()
 
     def bytes_in(self, job: TensorJob) -> int:
         """Bytes of one tensor in all models."""
@@ -189,30 +208,54 @@ class _Worker:
         infos = (models.info(index, job.name) for index in (-1, *job.used))
         return sum(info.size_bytes for info in infos if info is not None)
 
-    def work(self, unit: tuple[TensorJob, int, int]) -> tuple[Array, list[Any]]:
-        """How many weights every expert changes, and what each counter found."""
+    def work(self, unit: tuple[TensorJob, int, int]) -> list[tuple[int, Array, list[Any]]]:
+        """For every piece its length, how many weights every expert changes, and what each counter found."""
         job, start, stop = unit
         self._progress.check()
-        if start == 0:
+        if start == 0 and stop == min(job.numel, self._loader.chunk):  # not for a sample
             self._loader.advise(job)
-        piece = self._piece(self._loader.load(job, start, stop))
-        parts = [counter.measure(piece) for counter in self._counters]
+        chunk, found = self._loader.load(job, start, stop), []
+        rows = self._rows(chunk)
+        for first in range(0, stop - start, self._size):
+            piece = self._piece(chunk, rows, first, min(first + self._size, stop - start))
+            if not math.isfinite(piece.total.sum()) and not np.isfinite(piece.taus).all():
+                raise self._loader.blame(job, start, stop)  # a sum hides no NaN and no infinity
+            found.append((len(piece.total), piece.changed, [counter.measure(piece) for counter in self._counters]))
         self._progress.advance(self.bytes_in(job) * (stop - start) // job.numel)
-        return piece.changed, parts
+        return found
 
-    def _piece(self, chunk: Chunk) -> Piece:
-        deltas = steps.reduce.scaled(chunk.deltas, chunk.weights)
-        total = steps.reduce.weighted_sum(chunk.deltas, chunk.weights)
-        multi = total if self._ballot is None else self._ties(chunk)
-        taus = tuple(x.numpy() for x in deltas)
-        flags = np.empty(chunk.base.numel(), np.bool_)
-        changed = np.array([np.count_nonzero(np.not_equal(x, 0, out=flags)) for x in taus], np.int64)
-        return Piece(
-            chunk.span.tensor, chunk.span.start, chunk.base.numpy(), taus, total.numpy(), multi.numpy(), changed
-        )
+    def _rows(self, chunk: Chunk) -> Array:
+        """(T, n) task vectors times their coefficients; the loader's own memory where nothing is scaled."""
+        total = len(chunk.deltas)
+        if chunk.base.numel() <= self._loader.chunk and all(weight == 1 for weight in chunk.weights):
+            own = self._loader.scratch.matrix(chunk.base.dtype, chunk.base.numel())[1 : total + 1]
+            if all(x.data_ptr() == row.data_ptr() for x, row in zip(chunk.deltas, own, strict=True)):
+                rows: Array = own.numpy()
+                return rows
+        return np.stack([x.numpy() for x in steps.reduce.scaled(chunk.deltas, chunk.weights)])
 
-    def _ties(self, chunk: Chunk) -> Any:
+    def _piece(self, chunk: Chunk, rows: Array, first: int, stop: int) -> Piece:
+        taus = rows[:, first:stop]
+        sizes = np.abs(taus, out=self._room("sizes", taus))
+        flags = np.not_equal(sizes, 0, out=self._room("flags", taus, np.bool_))
+        changed = np.array([np.count_nonzero(row) for row in flags], np.int64)
+        total = np.add.reduce(taus, axis=0)  # row by row, in this order, as a merge adds them
+        multi = total if self._ballot is None else self._ties(chunk, first, stop)
+        base = chunk.base[first:stop].numpy()
+        return Piece(chunk.span.tensor, chunk.span.start + first, base, taus, sizes, total, multi, changed)
+
+    def _room(self, name: str, like: Array, kind: Any = None) -> Array:
+        """This thread's memory for an array of the same shape."""
+        held: dict[Any, Array] = self._local.__dict__
+        key = (name, np.dtype(kind or like.dtype))
+        if key not in held or held[key].size < like.size:
+            held[key] = np.empty(like.size, key[1])
+        return held[key][: like.size].reshape(like.shape)
+
+    def _ties(self, chunk: Chunk, first: int, stop: int) -> Array:
         """The TIES merge with the sum, as `engine.methods.tall` makes it."""
-        kept = steps.reduce.scaled(steps.trim.trim_all(chunk.deltas, self._ballot.cuts), chunk.weights)
+        deltas = [x[first:stop] for x in chunk.deltas]
+        kept = steps.reduce.scaled(steps.trim.trim_all(deltas, self._ballot.cuts), chunk.weights)
         signs = steps.elect.signs(kept, "mass", self._ballot)
-        return steps.disjoint.merge(kept, signs, "sum", chunk.weights)
+        made: Array = steps.disjoint.merge(kept, signs, "sum", chunk.weights).numpy()
+        return made

@@ -232,6 +232,7 @@ class Overlap:
         products: Norms and cosines.
         signs: Conflicts and interference.
         masks: TALL masks.
+        share: Share of the weights that was looked at; less than 1 for an estimate from a sample.
     """
 
     names: tuple[str, ...]
@@ -241,6 +242,7 @@ class Overlap:
     products: Products | None = None
     signs: Signs | None = None
     masks: Masks | None = None
+    share: float = 1.0
 
     def zero_share(self, columns: Columns = None) -> Floats:
         """(C, T) share of exactly-zero deltas; 1 for an empty column."""

@@ -17,6 +17,7 @@ from engine.merge.dtypes import OVERFLOW, TORCH
 from engine.merge.load import Loader, fits
 from engine.merge.plan import TensorJob
 from engine.merge.view import ModelView, shaped, spans
+from engine.methods.roles import lost
 from engine.methods.spec import Kernel
 from engine.progress import Progress
 from engine.steps.view import Chunk
@@ -58,6 +59,9 @@ class Computer:
             merged = self._calibrated(job, chunk, stats)
         else:
             merged = self._merged(chunk, stats)
+        if self._plan.dropped.is_active:
+            gone = lost(chunk.deltas, chunk.weights, chunk.span.names, self._plan.dropped)
+            merged = merged.masked_fill(gone, -0.0)  # added to any number, -0.0 keeps its bits
         if self._plan.method.space == "delta":
             merged = torch.add(chunk.base, merged, out=chunk.base)
         if not fits(merged, OVERFLOW[job.out_dtype]):

@@ -9,11 +9,12 @@ from math import prod
 from typing import Literal
 
 from engine.errors import DtypeMismatch, Mismatch, MissingKeys, OutOfRange, ShapeMismatch
-from engine.files.checks import check
+from engine.files.checks import check, stored_twice
 from engine.files.model import FLOAT_DTYPES, ITEM_BYTES, Finding, Layout, TensorInfo
 from engine.merge.inputs import Inputs
 from engine.merge.models import BASE, Models, complete_params, hear, tensor_coefficients
 from engine.methods import Method, find
+from engine.methods.roles import Dropped, dropped
 from engine.methods.spec import Scope
 from engine.recipe.recipe import Recipe, Value
 
@@ -98,11 +99,21 @@ class Plan:
         return sum(job.bytes_out for job in self.jobs)
 
     @cached_property
+    def twins(self) -> Mapping[str, str]:
+        """Tensors that are the same weights as another one: name to that other one's."""
+        return stored_twice(self.models.base) if self.models.base is not None else {}
+
+    @cached_property
     def needs_base_values(self) -> bool:
         """Whether kernels or statistics look at the base's weights even where experts are complete."""
         method = self.method
         statistics = method.survey is not None or method.measure is not None
         return method.space == "delta" or "base" in method.wants or statistics
+
+    @cached_property
+    def dropped(self) -> Dropped:
+        """Roles whose weights keep the base's values; only methods of task vectors have them."""
+        return dropped(self.params)
 
     def scope(self, job: TensorJob) -> Scope:
         """What of a tensor has to be computed at once."""
@@ -262,7 +273,7 @@ class _Planner:
         if based and not any(info is not None for info in infos):
             return BASE
         source = self.method.shortcut(weights, self.params)
-        if source is None:
+        if source is None or (source != BASE and dropped(self.params).is_active):
             return BASE if based and not self._used(weights, infos) else None
         if source == BASE and not based:
             raise OutOfRange(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
@@ -19,6 +19,7 @@ from widgets.plots.colour_maps import image
 from widgets.plots.frame import PlotFrame
 from widgets.plots.heat_view import HeatView
 from widgets.plots.histogram_view import HistogramView
+from widgets.plots.selected import Marks
 from widgets.plots.state import Bars, Heat, Histogram, UpSet
 from widgets.plots.upset_view import UpSetView
 
@@ -128,3 +129,37 @@ def test_frame_says_what_to_do_when_there_is_nothing(qtbot: QtBot) -> None:
     qtbot.addWidget(frame)
     frame.set_state(Heat(title="Cosine"))
     assert "two experts" in frame._empty.text() and frame._pages.currentIndex() == 0
+
+
+def test_an_empty_histogram_takes_a_selection(qtbot: QtBot) -> None:
+    view = HistogramView()
+    qtbot.addWidget(view)
+    view.set_marks(Marks(experts=frozenset({0}), layers=frozenset({"1"})))
+    assert view._marks.experts == {0}
+
+
+def test_the_line_of_k_is_dragged_with_the_mouse(qtbot: QtBot) -> None:
+    view = BarsView()
+    qtbot.addWidget(view)
+    view.resize(600, 400)
+    state = Bars(title="Roles", columns=("0", "1"), parts=("nobody's", "only A", "everybody's"),
+                 values=np.array([[0.2, 0.3, 0.5], [0.1, 0.2, 0.7]]), colours=("#888888", "#00ff00", "#0000ff"),
+                 levels=(0, 1, 2), cut=1)  # fmt: skip
+    view.set_state(state)
+    with qtbot.waitExposed(view):
+        view.show()
+    box, viewport = view.plot.getPlotItem().getViewBox(), view.plot.viewport()
+
+    def spot(x: float, y: float) -> QPoint:
+        return view.plot.mapFromScene(box.mapViewToScene(QPointF(x, y)))
+
+    seen: list[tuple[int, str]] = []
+    view.cutDragged.connect(lambda k, gesture: seen.append((k, gesture)))
+    qtbot.mousePress(viewport, Qt.MouseButton.LeftButton, pos=spot(0.0, 20.0))
+    qtbot.mouseMove(viewport, spot(0.0, 52.0))
+    qtbot.mouseRelease(viewport, Qt.MouseButton.LeftButton, pos=spot(0.0, 52.0))
+    assert [k for k, _ in seen] == [2] and seen[0][1]
+    chosen: list[tuple[int, int]] = []
+    view.partChosen.connect(lambda c, p: chosen.append((c, p)))
+    qtbot.mouseClick(viewport, Qt.MouseButton.LeftButton, pos=spot(1.0, 50.0))
+    assert chosen == [(1, 2)] and len(seen) == 1

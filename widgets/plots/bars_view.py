@@ -5,14 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QRect, Qt, Signal
-from PySide6.QtGui import QBrush, QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtGui import QBrush, QColor, QFocusEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from widgets.common.text import plain, tip
 from widgets.common.theme import theme
-from widgets.plots.state import Bars, shown
+from widgets.plots.marks import Box, Outline
+from widgets.plots.selected import Marks, runs
+from widgets.plots.state import Bars, equal, shown
 
 _WIDTH = 0.82
+_LONGEST = 26
+"""Letters of a name in the legend."""
+
+_GRAB = 8
+"""Pixels around the line of k within which it can be grabbed."""
 
 
 class BarsView(QWidget):
@@ -20,14 +27,20 @@ class BarsView(QWidget):
 
     Signals:
         partChosen: (column, part), by click or Enter.
+        cutDragged: (k, gesture) while the line is dragged or moved by keys.
     """
 
     partChosen = Signal(int, int)
+    cutDragged = Signal(int, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.state = Bars(title="")
-        self._column = 0
+        self._column, self._part = 0, -1
+        self._marks, self._outline, self._cursor = Marks(), Outline(), Outline()
+        self._line = pg.PlotCurveItem()
+        self._label = pg.TextItem(anchor=(1.0, 1.0))
+        self._dragging, self._gesture = False, 0
         self.plot = pg.PlotWidget(self)
         item = self.plot.getPlotItem()
         item.hideButtons()
@@ -47,6 +60,10 @@ class BarsView(QWidget):
 
     def set_state(self, state: Bars) -> None:
         """Show other bars."""
+        if equal(state, self.state, "meaning", "title"):
+            self.state = state
+            self.setAccessibleName(state.title)
+            return
         same = state.columns == self.state.columns
         self.state = state
         self.setAccessibleName(state.title)
@@ -54,10 +71,39 @@ class BarsView(QWidget):
         if not same:
             self.fit()
 
+    def set_marks(self, marks: Marks) -> None:
+        """Outline the selected columns and parts."""
+        self._marks = marks
+        self._mark()
+
+    def _mark(self) -> None:
+        """Frames around what is selected, and around the cursor of the keyboard."""
+        marks, state = self._marks, self.state
+        columns = [c for c, name in enumerate(state.columns) if name in marks.layers]
+        parts = [k for k in range(len(state.parts)) if self._is_marked(k)]
+        if not parts and marks.every_layer:
+            columns = []
+        tops = 100 * np.cumsum(state.values, axis=1) if state.values.size else np.zeros((0, 0))
+        boxes = [self._box(tops, c, a, b) for c in columns for a, b in (runs(parts) or [(0, len(state.parts) - 1)])]
+        self._outline.show_boxes(boxes)
+        here = 0 <= self._column < len(state.columns) and 0 <= self._part < len(state.parts) and self.hasFocus()
+        self._cursor.show_boxes([self._box(tops, self._column, self._part, self._part)] if here else [])
+
+    def _is_marked(self, part: int) -> bool:
+        """Whether a part is about the selection: its role, or the one expert that it belongs to."""
+        marks, state = self._marks, self.state
+        if marks.role and marks.role != "only":
+            return part < len(state.roles) and state.roles[part] == marks.role
+        return part < len(state.part_experts) and not marks.every_expert and marks.hits(state.part_experts[part])
+
+    def _box(self, tops: np.ndarray, column: int, first: int, last: int) -> Box:
+        low = float(tops[column, first - 1]) if first else 0.0
+        return column - _WIDTH / 2, column + _WIDTH / 2, low, float(tops[column, last])
+
     def fit(self) -> None:
         """Show all columns."""
         self.plot.getPlotItem().getViewBox().setRange(
-            xRange=(-0.6, max(len(self.state.columns), 1) - 0.4), yRange=(0, 100), padding=0.01
+            xRange=(-0.6, max(len(self.state.columns), 1) - 0.4), yRange=(0, 103), padding=0.01
         )
 
     def _paint(self) -> None:
@@ -67,7 +113,7 @@ class BarsView(QWidget):
         for side in ("left", "bottom"):
             item.getAxis(side).setTextPen(QColor(colours.text))
             item.getAxis(side).setPen(QColor(colours.line))
-        item.getAxis("left").setLabel("share of weights, %", color=colours.text)  # after the pen
+        item.getAxis("left").setLabel("% of weights", color=colours.text)  # after the pen
         item.getAxis("bottom").setTicks([[(i, plain(name)[:14]) for i, name in enumerate(state.columns)]])
         below = np.zeros(len(state.columns))
         for k in range(len(state.parts)):
@@ -76,7 +122,50 @@ class BarsView(QWidget):
                                    pen=pg.mkPen(QColor(colours.panel), width=1))  # fmt: skip
             item.addItem(bars)
             below = below + height
-        self._legend.show_parts([(self._brush(k), part) for k, part in enumerate(state.parts)])
+        self._draw_cut()
+        item.addItem(self._outline)
+        item.addItem(self._cursor)
+        self._mark()
+        self._legend.show_parts([(self._brush(k), plain(part, _LONGEST)) for k, part in enumerate(state.parts)])
+
+    def _draw_cut(self) -> None:
+        """The line below which Consensus drops everything; it can be dragged."""
+        state, item, colour = self.state, self.plot.getPlotItem(), QColor(theme().selection)
+        if state.cut is None or not state.columns:
+            return
+        heights = 100 * state.below(state.cut)
+        x = np.ravel([[c - 0.5, c + 0.5] for c in range(len(heights))])
+        self._line.setData(x, np.repeat(heights, 2), pen=pg.mkPen(colour, width=2, style=Qt.PenStyle.DashLine))
+        self._label.fill = pg.mkBrush(QColor(theme().panel))
+        self._label.setText(f"k = {state.cut}", color=colour)
+        self._label.setPos(float(x[-1]), float(heights[-1]))
+        item.addItem(self._line)
+        item.addItem(self._label)
+
+    def cut_at(self, column: int, y: float) -> int:
+        """The k whose line is nearest to a height (in percent) in a column."""
+        levels = range(max(self.state.levels, default=0) + 2)
+        return min(levels, key=lambda k: (abs(100 * float(self.state.below(k)[column]) - y), k))
+
+    def _drag(self, event: QMouseEvent, x: float, y: float) -> bool:
+        """Grab, move and leave the line; whether the event was about it."""
+        state, column = self.state, round(x)
+        if state.cut is None or not state.levels:
+            return False
+        if event.type() == QEvent.Type.MouseButtonPress and event.button() == Qt.MouseButton.LeftButton:
+            tall = self.plot.getPlotItem().getViewBox().viewPixelSize()[1]
+            inside = 0 <= column < len(state.columns)
+            self._dragging = inside and abs(100 * float(state.below(state.cut)[column]) - y) < _GRAB * abs(tall)
+            return self._dragging
+        if not self._dragging:
+            return False
+        if event.type() == QEvent.Type.MouseMove:
+            k = self.cut_at(min(max(column, 0), len(state.columns) - 1), y)
+            if k != state.cut:
+                self.cutDragged.emit(k, f"cut line {id(self)} {self._gesture}")
+        elif event.type() == QEvent.Type.MouseButtonRelease:
+            self._dragging, self._gesture = False, self._gesture + 1
+        return True
 
     def _brush(self, part: int) -> QBrush:
         if part in self.state.dropped:
@@ -96,11 +185,14 @@ class BarsView(QWidget):
         """Hover and clicks on the plot."""
         if isinstance(event, QMouseEvent):
             at = self.plot.getPlotItem().getViewBox().mapSceneToView(self.plot.mapToScene(event.position().toPoint()))
+            if self._drag(event, at.x(), at.y()):
+                return True
             column, part = self.part_at(at.x(), at.y())
             if event.type() == QEvent.Type.MouseMove:
                 self.plot.setToolTip(tip(self.sentence(column, part)))
             elif event.type() == QEvent.Type.MouseButtonRelease and column >= 0:
-                self._column = column
+                self.setFocus()
+                self._column, self._part = column, part
                 self.partChosen.emit(column, part)
         return False
 
@@ -112,19 +204,39 @@ class BarsView(QWidget):
         return f"{self.state.columns[column]}, {self.state.parts[part]}: {share}"
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Left and right walk the columns, a digit chooses a part, 0 shows all."""
-        steps = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
-        if event.key() in steps and self.state.columns:
-            self._column = min(max(self._column + steps[Qt.Key(event.key())], 0), len(self.state.columns) - 1)
-            words = [self.sentence(self._column, k) for k in range(len(self.state.parts))]
-            self.plot.setToolTip(tip("\n".join(words)))
-            self.setAccessibleDescription("; ".join(words))
-        elif event.text().isdigit() and 0 < int(event.text()) <= len(self.state.parts):
-            self.partChosen.emit(self._column, int(event.text()) - 1)
-        elif event.key() == Qt.Key.Key_0:
+        """Arrows walk columns and parts, Enter or a digit chooses, [ and ] move the line of k, 0 shows all."""
+        steps = {Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0), Qt.Key.Key_Up: (0, 1), Qt.Key.Key_Down: (0, -1)}
+        state, key, text = self.state, event.key(), event.text()
+        if key in steps and state.columns:
+            across, up = steps[Qt.Key(key)]
+            self._column = min(max(self._column + across, 0), len(state.columns) - 1)
+            self._part = min(max(self._part + up, 0 if up else -1), len(state.parts) - 1)
+            self._tell()
+        elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._part >= 0 and state.columns:
+            self.partChosen.emit(self._column, self._part)
+        elif text.isdigit() and 0 < int(text) <= len(state.parts) and state.columns:
+            self._part = int(text) - 1
+            self.partChosen.emit(self._column, self._part)
+        elif text in ("[", "]") and text and state.cut is not None:
+            top = max(state.levels, default=0) + 1
+            self.cutDragged.emit(min(max(state.cut + (1 if text == "]" else -1), 0), top), "")
+        elif key == Qt.Key.Key_0:
             self.fit()
         else:
             super().keyPressEvent(event)
+
+    def _tell(self) -> None:
+        """Say what the cursor is on."""
+        parts = [self._part] if self._part >= 0 else range(len(self.state.parts))
+        words = [self.sentence(self._column, k) for k in parts]
+        self.plot.setToolTip(tip("\n".join(words)))
+        self.setAccessibleDescription("; ".join(words))
+        self._mark()
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        """Hide the cursor."""
+        super().focusOutEvent(event)
+        self._mark()
 
     def changeEvent(self, event: QEvent) -> None:
         """Follow the theme."""

@@ -63,6 +63,7 @@ class PlotFrame(QWidget):
         layout.setSpacing(4)
         layout.addLayout(self._bar())
         layout.addWidget(self._pages, 1)
+        self._layout = layout
 
     def _bar(self) -> QHBoxLayout:
         bar = QHBoxLayout()
@@ -87,6 +88,10 @@ class PlotFrame(QWidget):
             bar.addWidget(button)
         return bar
 
+    def add_controls(self, controls: QWidget) -> None:
+        """Put something between the title and the plot."""
+        self._layout.insertWidget(1, controls)
+
     def set_state(self, state: Any) -> None:
         """Show another value of the view's kind."""
         self.view.set_state(state)
@@ -98,11 +103,11 @@ class PlotFrame(QWidget):
 
     def _turn(self) -> None:
         """The page that fits: the hint, the plot or the table."""
-        head, body = self.table()
-        if not body:
+        state = self.view.state
+        if state.is_empty if hasattr(state, "is_empty") else not self.table()[1]:  # a table takes its time
             self._pages.setCurrentIndex(0)
         elif self._as_table.isChecked():
-            self._fill(head, body)
+            self._fill(*self.table())
             self._pages.setCurrentIndex(2)
         else:
             self._pages.setCurrentIndex(1)

@@ -14,6 +14,8 @@ from widgets.common.text import plain, tip
 from widgets.common.theme import theme
 from widgets.desk.inks import readable_on
 from widgets.plots import colour_maps
+from widgets.plots.marks import Outline
+from widgets.plots.selected import Marks, runs
 from widgets.plots.state import Heat
 
 _MOST_TEXTS = 240
@@ -38,6 +40,7 @@ class HeatView(QWidget):
         self.plot = pg.PlotWidget(self)
         self._image = pg.ImageItem(axisOrder="row-major")
         self._frame = pg.PlotCurveItem()
+        self._outline, self._marks = Outline(), Marks()
         self._texts: list[pg.TextItem] = []
         self._prepare()
         layout = QVBoxLayout(self)
@@ -51,6 +54,7 @@ class HeatView(QWidget):
         item.hideButtons()
         item.setMenuEnabled(False)
         item.addItem(self._image)
+        item.addItem(self._outline)
         item.addItem(self._frame)
         for side in ("left", "top"):
             item.showAxis(side)
@@ -72,6 +76,30 @@ class HeatView(QWidget):
             self._cursor = (-1, -1)
             self.fit()
         self._show_cursor()
+        self.set_marks(self._marks)
+
+    def set_marks(self, marks: Marks) -> None:
+        """Outline the cells that are selected."""
+        self._marks = marks
+        self._outline.show_boxes(
+            [
+                (c0, c1 + 1, r0, r1 + 1)
+                for rows, columns in self._marked()
+                for r0, r1 in runs(rows)
+                for c0, c1 in runs(columns)
+            ]
+        )
+
+    def _marked(self) -> list[tuple[list[int], list[int]]]:
+        """Rows and columns of the selected cells, as products."""
+        marks, state = self._marks, self.state
+        rows = [r for r, experts in enumerate(state.row_experts) if marks.hits(experts)]
+        if state.column_experts:
+            columns = [c for c, experts in enumerate(state.column_experts) if marks.hits(experts)]
+            if len(marks.experts) == 1:
+                return [(rows, list(range(len(state.columns)))), (list(range(len(state.rows))), columns)]
+            return [(rows, columns)]
+        return [(rows, [c for c, name in enumerate(state.columns) if name in marks.layers])]
 
     def fit(self) -> None:
         """Show all of it."""
@@ -208,6 +236,7 @@ class HeatView(QWidget):
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange:
             self._paint()
+            self.set_marks(self._marks)
 
 
 def _short(name: str) -> str:

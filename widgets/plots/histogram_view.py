@@ -8,10 +8,13 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from widgets.common.colours import expert_letter
 from widgets.common.text import plain
 from widgets.common.theme import theme
 from widgets.desk.inks import expert_line
-from widgets.plots.state import Histogram
+from widgets.plots.dashes import dash_of
+from widgets.plots.selected import Marks
+from widgets.plots.state import Histogram, equal
 
 _KEY_STEP = 0.02
 
@@ -22,15 +25,17 @@ class HistogramView(QWidget):
     Signals:
         densityDragged: (density, gesture) while the line is dragged or moved by keys.
         densityReleased: (gesture).
+        expertChosen: Index of the expert whose line was clicked, or chosen by keys.
     """
 
     densityDragged = Signal(float, str)
     densityReleased = Signal(str)
+    expertChosen = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.state = Histogram(title="")
-        self._gesture = 0
+        self._gesture, self._at, self._marks = 0, -1, Marks()
         self.plot = pg.PlotWidget(self)
         item = self.plot.getPlotItem()
         item.hideButtons()
@@ -49,9 +54,26 @@ class HistogramView(QWidget):
 
     def set_state(self, state: Histogram) -> None:
         """Show other distributions."""
+        is_same = equal(state, self.state, "thresholds", "density", "title", "meaning")
         self.state = state
         self.setAccessibleName(state.title)
-        self._paint()
+        if is_same:
+            self._show_line()
+        else:
+            self._paint()
+
+    def set_marks(self, marks: Marks) -> None:
+        """Draw the selected experts' lines thick and the others thin."""
+        if marks != self._marks:
+            self._marks = marks
+            self._paint()
+
+    def _width(self, expert: int) -> int:
+        if self._at == expert and self.hasFocus():
+            return 3
+        if not self._marks.experts or self._marks.every_expert:
+            return 2
+        return 4 if expert in self._marks.experts else 1
 
     def fit(self) -> None:
         """Show all of it."""
@@ -62,6 +84,7 @@ class HistogramView(QWidget):
         self.plot.setBackground(QColor(colours.panel))
         item.clear()
         self._legend.clear()
+        self._legend.setColumnCount(1 + max(len(state.names) - 1, 0) // 6)
         self._legend.setLabelTextColor(QColor(colours.text))
         for side, label in (("left", "weights (log₁₀)"), ("bottom", "|τ| (log₁₀)")):
             item.getAxis(side).setTextPen(QColor(colours.text))
@@ -72,15 +95,23 @@ class HistogramView(QWidget):
         x = np.log10(np.maximum(state.edges, 1e-30))
         for t, name in enumerate(state.names):
             y = np.log10(np.maximum(state.counts[t], 0.5))
-            item.addItem(
-                pg.PlotDataItem(x, y, stepMode="center", pen=pg.mkPen(expert_line(t), width=2), name=plain(name))
-            )
+            pen = pg.mkPen(expert_line(t), width=self._width(t), style=dash_of(t))
+            curve = pg.PlotDataItem(x, y, stepMode="center", pen=pen, name=f"{expert_letter(t)} {plain(name, 22)}")
+            curve.curve.setClickable(True, 10)
+            curve.sigClicked.connect(lambda *_, t=t: self.expertChosen.emit(t))
+            item.addItem(curve)
+        self._show_line()
+
+    def _show_line(self) -> None:
+        """Put the line where the method cuts."""
+        colours, state, item = theme(), self.state, self.plot.getPlotItem()
         known = state.thresholds[np.isfinite(state.thresholds)] if state.thresholds.size else state.thresholds
         if known.size:
             self.line.setPen(pg.mkPen(QColor(colours.warning), width=2))
             self.line.setValue(float(np.log10(np.median(known))))
             self.line.setMovable(state.density is not None)
-            item.addItem(self.line)
+        if bool(known.size) != (self.line.scene() is not None):
+            (item.addItem if known.size else item.removeItem)(self.line)
 
     def density_at(self, x: float) -> float:
         """Share of all weights (zeros included) whose magnitude is at least 10**x."""
@@ -98,11 +129,18 @@ class HistogramView(QWidget):
         self._gesture += 1
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Left keeps more, right keeps less, 0 shows all."""
+        """Left keeps more, right keeps less, up and down walk the experts, Enter chooses one, 0 shows all."""
         steps = {Qt.Key.Key_Left: _KEY_STEP, Qt.Key.Key_Right: -_KEY_STEP}
         if event.key() in steps and self.state.density is not None:
             density = min(max(self.state.density + steps[Qt.Key(event.key())], 0.0), 1.0)
             self.densityDragged.emit(density, "")
+        elif event.key() in (Qt.Key.Key_Up, Qt.Key.Key_Down) and self.state.names:
+            step = -1 if event.key() == Qt.Key.Key_Up else 1
+            self._at = min(max(self._at + step, 0), len(self.state.names) - 1)
+            self.setAccessibleDescription(self.state.names[self._at])
+            self._paint()
+        elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and 0 <= self._at < len(self.state.names):
+            self.expertChosen.emit(self._at)
         elif event.key() == Qt.Key.Key_0:
             self.fit()
         else:

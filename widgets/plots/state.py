@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Heat:
         unit: "" for plain numbers, "%" for shares of 1.
         meaning: One sentence on what a number says.
         row_experts: Experts (row index on the desk) that a row is about, for their chips.
+        column_experts: Experts that a column is about; empty where the columns are layers.
         empty: What to do when there is nothing to show.
     """
 
@@ -42,11 +43,17 @@ class Heat:
     unit: str = ""
     meaning: str = ""
     row_experts: tuple[tuple[int, ...], ...] = ()
+    column_experts: tuple[tuple[int, ...], ...] = ()
     empty: str = "Needs a base and two experts. Drop another model or open the demo."
 
     def text(self, row: int, column: int) -> str:
         """One cell as text."""
         return shown(float(self.values[row, column]), self.unit)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not self.rows
 
     def table(self) -> Table:
         """The same as a table."""
@@ -65,6 +72,10 @@ class Bars:
         values: (C, K) shares that add to at most 1.
         colours: K colours (hex).
         dropped: Parts that the method would leave out, drawn grey.
+        roles: For each part the role of its weights ("nobody", "only", "shared", "everybody"); may be empty.
+        part_experts: For each part the experts that it is about; may be empty.
+        levels: For each part in how many masks its weights are; with `cut` parts below are left out.
+        cut: The k of Consensus, shown as a line that can be dragged; None for no line.
         meaning: One sentence on what the parts are.
         empty: What to do when there is nothing to show.
     """
@@ -75,8 +86,23 @@ class Bars:
     values: np.ndarray = field(default_factory=_nothing)
     colours: tuple[str, ...] = ()
     dropped: frozenset[int] = frozenset()
+    roles: tuple[str, ...] = ()
+    part_experts: tuple[tuple[int, ...], ...] = ()
+    levels: tuple[int, ...] = ()
+    cut: int | None = None
     meaning: str = ""
     empty: str = "Needs a base and two experts. Drop another model or open the demo."
+
+    def below(self, cut: int) -> np.ndarray:
+        """(C,) share of each column whose weights are in fewer than `cut` masks."""
+        chosen = [k for k, level in enumerate(self.levels) if level < cut]
+        made: np.ndarray = self.values[:, chosen].sum(axis=1)
+        return made
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not self.columns
 
     def table(self) -> Table:
         """The same as a table."""
@@ -110,6 +136,11 @@ class UpSet:
     def name(self, combination: int) -> str:
         """ "code + chat"."""
         return " + ".join(s for t, s in enumerate(self.sets) if combination >> t & 1) or "none"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not self.counts.any()
 
     def table(self) -> Table:
         """The same as a table, every combination that occurs."""
@@ -145,6 +176,11 @@ class Histogram:
     meaning: str = ""
     empty: str = "Needs a base and an expert. Drop a model or open the demo."
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return len(self.edges) < 2
+
     def table(self) -> Table:
         """The same as a table."""
         head = ("from", "to", *self.names)
@@ -154,6 +190,14 @@ class Histogram:
             for b in bins
         )
         return head, body
+
+
+def equal(first: object, second: object, *but: str) -> bool:
+    """Whether two values of the same kind show the same, apart from the fields named."""
+    if type(first) is not type(second):
+        return False
+    pairs = ((getattr(first, f.name), getattr(second, f.name)) for f in fields(first) if f.name not in but)  # type: ignore[arg-type]  # dataclasses
+    return all(np.array_equal(a, b, equal_nan=True) if isinstance(a, np.ndarray) else a == b for a, b in pairs)
 
 
 def shown(value: float, unit: str = "") -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent
+from PySide6.QtGui import QColor, QFocusEvent, QKeyEvent, QMouseEvent, QResizeEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from widgets.common.colours import expert_letter
 from widgets.common.text import plain, tip
 from widgets.common.theme import theme
 from widgets.desk.inks import expert_line
+from widgets.plots.marks import Outline
+from widgets.plots.selected import Marks, runs
 from widgets.plots.state import UpSet, shown
 
 
@@ -29,6 +31,8 @@ class UpSetView(QWidget):
         self.state = UpSet(title="")
         self._shown: tuple[int, ...] = ()
         self._at = 0
+        self._marks = Marks()
+        self._cursor, self._rows, self._outline = Outline(), Outline(), Outline()
         self.canvas = pg.GraphicsLayoutWidget()
         self.bars = self.canvas.addPlot(row=0, col=0)
         self.dots = self.canvas.addPlot(row=1, col=0)
@@ -55,11 +59,53 @@ class UpSetView(QWidget):
         self.state, self._shown = state, state.top()
         self._at = min(self._at, max(len(self._shown) - 1, 0))
         self.setAccessibleName(state.title)
-        rows = len(state.sets) * (self.fontMetrics().height() + 2) + 8
-        self.dots.setMinimumHeight(rows)
-        self.dots.setMaximumHeight(max(rows, 40))
+        self._share_room()
         self._paint()
         self.fit()
+
+    def _share_room(self) -> None:
+        """Rows of dots as high as their names, but the bars keep two fifths; names that do not fit are left out."""
+        line, sets = self.fontMetrics().height() + 2, self.state.sets
+        rows = max(min(len(sets) * line + 8, round(0.6 * self.height())), 40)
+        self.dots.setMinimumHeight(rows)
+        self.dots.setMaximumHeight(rows)
+        every = max(1, -int(-len(sets) * line * 0.75 // rows))
+        names = [(t, f"{expert_letter(t)} {plain(name, 13)}") for t, name in enumerate(sets) if t % every == 0]
+        self.dots.getAxis("left").setTicks([names])
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Share the room anew."""
+        super().resizeEvent(event)
+        self._share_room()
+
+    def set_marks(self, marks: Marks) -> None:
+        """Outline the selected experts and combination."""
+        self._marks = marks
+        self._mark()
+
+    def _mark(self) -> None:
+        """Frames: the selected combination and experts, and dots under the cursor of the keyboard."""
+        marks, wanted = self._marks, self._marks.combination
+        if wanted is None and marks.experts and not marks.every_expert:
+            wanted = marks.experts
+        bits = sum(1 << t for t in wanted) if wanted else -1
+        columns = [i for i, shown_bits in enumerate(self._shown) if shown_bits == bits]
+        shares = self._shares()
+        self._outline.show_boxes([(i - 0.4, i + 0.4, 0.0, max(shares[i], 1e-6)) for i in columns])
+        last, known = len(self._shown) - 0.5, [t for t in marks.experts if t < len(self.state.sets)]
+        self._rows.show_boxes([(-0.5, last, a - 0.45, b + 0.45) for a, b in runs(known)] if self._shown else [])
+        here = [(self._at - 0.4, self._at + 0.4, -0.48, len(self.state.sets) - 0.52)] if self._shown else []
+        self._cursor.show_boxes(here if self.hasFocus() else [])
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        """Show where the keyboard is."""
+        super().focusInEvent(event)
+        self._mark()
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        """Hide it again."""
+        super().focusOutEvent(event)
+        self._mark()
 
     def fit(self) -> None:
         """Show all combinations."""
@@ -80,8 +126,6 @@ class UpSetView(QWidget):
             plot.clear()
             plot.getAxis("left").setTextPen(QColor(colours.text))
             plot.getAxis("left").setPen(QColor(colours.line))
-        names = [(t, f"{expert_letter(t)} {plain(name)[:11]}") for t, name in enumerate(sets)]
-        self.dots.getAxis("left").setTicks([names])
         if not self._shown:
             return
         x = np.arange(len(self._shown))
@@ -98,6 +142,10 @@ class UpSetView(QWidget):
             if len(rows) > 1:
                 ends = [rows[0], rows[-1]]
                 self.dots.addItem(pg.PlotCurveItem([column, column], ends, pen=pg.mkPen(QColor(colours.dim), width=2)))
+        self.bars.addItem(self._outline)
+        self.dots.addItem(self._rows)
+        self.dots.addItem(self._cursor)
+        self._mark()
 
     def eventFilter(self, watched: object, event: QEvent) -> bool:
         """Hover and clicks."""
@@ -108,6 +156,7 @@ class UpSetView(QWidget):
             if event.type() == QEvent.Type.MouseMove:
                 self.canvas.setToolTip(tip(self.sentence(column)) if inside else "")
             elif event.type() == QEvent.Type.MouseButtonRelease and inside:
+                self.setFocus()
                 self._at = column
                 self.combinationChosen.emit(self._shown[column])
         return False
@@ -126,6 +175,7 @@ class UpSetView(QWidget):
             self._at = min(max(self._at + steps[Qt.Key(event.key())], 0), len(self._shown) - 1)
             self.setAccessibleDescription(self.sentence(self._at))
             self.canvas.setToolTip(tip(self.sentence(self._at)))
+            self._mark()
         elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._shown:
             self.combinationChosen.emit(self._shown[self._at])
         elif event.key() == Qt.Key.Key_0:
