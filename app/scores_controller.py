@@ -9,7 +9,8 @@ from PySide6.QtCore import QObject, Signal
 from app.workspace import Workspace
 from engine.errors import MixdownError
 from engine.evaluate.score import Score
-from engine.evaluate.task import Task, load_task
+from engine.evaluate.task import Task, load_task, task_hash
+from engine.graphs.policy import RUNNERS
 from engine.recipe.recipe import TaskRef
 from widgets.panels.scores import ScoresPanel
 from widgets.panels.state import Reading, ScoresState, TaskScore
@@ -51,7 +52,12 @@ class ScoresController(QObject):
             return
         if path in [t.path for t in recipe.tasks]:
             return
-        self._workspace.store.change_tasks((*recipe.tasks, TaskRef(name=task.name, path=path)), f"Add task {task.name}")
+        if any(t.name == task.name for t in recipe.tasks):
+            self.problem.emit(MixdownError(f"There is a task {task.name!r} already.", where=path,
+                                           hint="Remove it, or give the new task another name."))  # fmt: skip
+            return
+        ref = TaskRef(name=task.name, path=path, sha256=task_hash(Path(path)))
+        self._workspace.store.change_tasks((*recipe.tasks, ref), f"Add task {task.name}")
 
     def remove_task(self, name: str) -> None:
         """Take a task out of the recipe."""
@@ -107,17 +113,24 @@ class ScoresController(QObject):
 
     def _note(self) -> str:
         scoring = self._workspace.scoring
+        if scoring.changed_tasks:
+            return f"Changed since the project was saved: {', '.join(scoring.changed_tasks)}."
         mix = scoring.board.mix
         if not mix or not mix.scores:
             return ""
         rows = max(s.count for s in mix.scores.values())
         split = next(iter(mix.scores.values())).split
         word = "validation" if split == "val" else "test"
-        return f"Up to {rows} {word} rows a task; bars show the 95 % interval."
+        by = ", ".join(sorted(set(RUNNERS.used.values())))
+        return f"Up to {rows} {word} rows a task{f', run by {by}' if by else ''}; bars show the 95 % interval."
 
 
 def _reading(score: Score | None) -> Reading | None:
-    return Reading(score.value, score.low, score.high, score.count) if score else None
+    if score is None:
+        return None
+    measure = score.measure
+    return Reading(score.value, score.low, score.high, score.count, measure.title, measure.unit, measure.places,
+                   measure.higher_is_better)  # fmt: skip
 
 
 def _why(error: MixdownError) -> str:

@@ -13,8 +13,9 @@ from app import places
 from app.jobs import JobRunner
 from app.project import without_hashes
 from engine.errors import MixdownError
-from engine.evaluate.score import Score
-from engine.evaluate.task import Task, load_task
+from engine.evaluate.measures import find_measure
+from engine.evaluate.score import Score, average
+from engine.evaluate.task import Task, load_task, task_hash
 from engine.files.model import Checkpoint
 from engine.merge.inputs import Inputs
 from engine.progress import Token
@@ -73,6 +74,7 @@ class Scoring(QObject):
         self.rows = 300
         self.is_running = False
         self.history: dict[Recipe, float] = {}
+        self.changed_tasks: tuple[str, ...] = ()
         self._timer = QTimer(self, interval=AUTO_DELAY_MS, singleShot=True)
         self._timer.timeout.connect(self.evaluate)
 
@@ -197,11 +199,15 @@ class Scoring(QObject):
     def _load_tasks(self, refs: tuple[TaskRef, ...]) -> None:
         tasks: dict[str, Task] = {}
         problems: dict[str, MixdownError] = {}
+        changed: list[str] = []
         for ref in refs:
             try:
                 tasks[ref.path] = load_task(Path(ref.path))
+                if ref.sha256 and task_hash(Path(ref.path)) != ref.sha256:
+                    changed.append(ref.name)
             except MixdownError as error:
                 problems[ref.name] = error
+        self.changed_tasks = tuple(changed)
         names = {t.name for t in tasks.values()}
         models = {k: v for k, v in self.board.models.items() if k[1] in names}
         self.board = Board(tasks, problems, models, self.board.mix)
@@ -210,7 +216,9 @@ class Scoring(QObject):
         self.is_running = False
         self.board = Board(self.board.tasks, {}, self.board.models, Mix(recipe, scores))
         if scores:
-            self.history[without_hashes(recipe)] = sum(s.value for s in scores.values()) / len(scores)
+            mean = average(list(scores.values()))
+            if find_measure(mean.metric).unit == "%":  # else there is no number that stands for all tasks
+                self.history[without_hashes(recipe)] = mean.value
         self.scoresChanged.emit()
 
     def average(self, recipe: Recipe) -> float | None:

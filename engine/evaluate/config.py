@@ -54,6 +54,8 @@ def reduce_config(config: Mapping[str, Any] | None, kind: Kind, known: Mapping[s
     cls = known[model_type]
     fields = {*getattr(cls, "__dataclass_fields__", {}), *getattr(cls, "attribute_map", {}), *_ROPE}
     kept = {key: value for key, value in plain.items() if key in fields and not _SKIPPED.search(key)}
+    if "clip" in model_type and isinstance(plain.get("eos_token_id"), int):  # its text tower pools at this token
+        kept["eos_token_id"] = plain["eos_token_id"]
     return model_type, {key: value for key, value in kept.items() if _is_plain(key, value)}
 
 

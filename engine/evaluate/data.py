@@ -68,13 +68,13 @@ def read_examples(task: Task, split: Split, limit: int | None = None) -> Example
     rows = task.rows(split)
     try:
         with Reader(open_data(task.data)) as reader:
-            stored = _tensor(reader, rows.labels)
+            stored = tensor(reader, rows.labels)
             count = stored.numel if limit is None else min(limit, stored.numel)
             if len(stored.shape) != 1 or not 0 < count <= MAX_ROWS:
-                raise _wrong(task, f"{rows.labels} has shape {list(stored.shape)}; 1 to {MAX_ROWS:,} labels are needed")
-            labels = _whole_numbers(reader, rows.labels, count)
+                raise wrong(task, f"{rows.labels} has shape {list(stored.shape)}; 1 to {MAX_ROWS:,} labels are needed")
+            labels = whole_numbers(reader, rows.labels, count)
             if labels.min() < 0 or labels.max() >= len(task.labels):
-                raise _wrong(task, f"{rows.labels} has labels outside 0 to {len(task.labels) - 1}")
+                raise wrong(task, f"{rows.labels} has labels outside 0 to {len(task.labels) - 1}")
             if task.kind == "image":
                 inputs, lengths = _images(reader, task, rows.inputs, stored.numel, count), np.zeros(0, np.int64)
             else:
@@ -92,71 +92,76 @@ def read_classifier(task: Task) -> Classifier:
     """
     try:
         with Reader(open_data(task.head.file)) as reader:
-            info = _tensor(reader, task.head.weight)
+            info = tensor(reader, task.head.weight)
             classes = len(task.labels)
             if len(info.shape) != 2 or info.shape[0] != classes or not info.is_float or classes > MAX_CLASSES:
-                raise _wrong(task, f"the head has shape {list(info.shape)} ({info.dtype}) for {classes} classes")
-            _check_size(task, info.size_bytes)
+                raise wrong(task, f"the head has shape {list(info.shape)} ({info.dtype}) for {classes} classes")
+            check_size(task, info.size_bytes)
             weight = reader.read_float32(info).reshape(info.shape)
             bias = np.zeros(classes, np.float32)
             if task.head.bias:
-                stored = _tensor(reader, task.head.bias)
+                stored = tensor(reader, task.head.bias)
                 if stored.shape != (classes,) or not stored.is_float:
-                    raise _wrong(task, f"the head's bias has shape {list(stored.shape)} for {classes} classes")
+                    raise wrong(task, f"the head's bias has shape {list(stored.shape)} for {classes} classes")
                 bias = reader.read_float32(stored)
     except FileProblem as problem:
         raise as_eval_problem(problem, task) from problem
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-        raise _wrong(task, "the head has values that are not finite")
+        raise wrong(task, "the head has values that are not finite")
     return Classifier(weight, bias)
 
 
 def _images(reader: Reader, task: Task, name: str, rows: int, count: int) -> NDArray[Any]:
     """(count, C, H, W) as stored: uint8 or float32."""
-    info = _tensor(reader, name)
+    info = tensor(reader, name)
     if len(info.shape) not in (3, 4) or info.shape[0] != rows or 0 in info.shape:
-        raise _wrong(task, f"{name} has shape {list(info.shape)} for {rows} labels")
+        raise wrong(task, f"{name} has shape {list(info.shape)} for {rows} labels")
     size = info.numel // rows
-    _check_size(task, count * size * 4)
+    check_size(task, count * size * 4)
     channels, height, width = (1, *info.shape[1:])[-3:]
     if info.is_float:
         pixels: NDArray[Any] = reader.read_float32(info, 0, count * size)
         if not np.isfinite(pixels).all():
-            raise _wrong(task, f"{name} has values that are not finite")
+            raise wrong(task, f"{name} has values that are not finite")
     elif info.dtype == "U8":
         pixels = reader.read(info, 0, count * size)
     else:
-        raise _wrong(task, f"{name} is {info.dtype}; images are U8 or floating point")
+        raise wrong(task, f"{name} is {info.dtype}; images are U8 or floating point")
     if len(task.mean) != channels:
-        raise _wrong(task, f"input.mean has {len(task.mean)} values for images of {channels} channels")
+        raise wrong(task, f"input.mean has {len(task.mean)} values for images of {channels} channels")
     return pixels.reshape(count, channels, height, width)
 
 
 def _tokens(reader: Reader, task: Task, split: Split, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Flat token ids of the first rows, and the rows' lengths."""
     rows = task.rows(split)
-    stored = _tensor(reader, rows.labels).numel
-    if _tensor(reader, rows.lengths).shape != (stored,):
-        raise _wrong(task, f"{rows.lengths} does not have one length for each of {stored} labels")
-    lengths = _whole_numbers(reader, rows.lengths, count)
+    stored = tensor(reader, rows.labels).numel
+    if tensor(reader, rows.lengths).shape != (stored,):
+        raise wrong(task, f"{rows.lengths} does not have one length for each of {stored} labels")
+    lengths = whole_numbers(reader, rows.lengths, count)
     if lengths.min() < 1 or lengths.max() > MAX_TOKENS:
-        raise _wrong(task, f"{rows.lengths} has lengths outside 1 to {MAX_TOKENS:,}")
-    total, info = int(lengths.sum()), _tensor(reader, rows.inputs)
+        raise wrong(task, f"{rows.lengths} has lengths outside 1 to {MAX_TOKENS:,}")
+    total, info = int(lengths.sum()), tensor(reader, rows.inputs)
     if len(info.shape) != 1 or total > info.numel:
-        raise _wrong(task, f"{rows.inputs} has {info.numel} tokens; its lengths add up to {total}")
-    _check_size(task, total * 8)
-    return _whole_numbers(reader, rows.inputs, total), lengths
+        raise wrong(task, f"{rows.inputs} has {info.numel} tokens; its lengths add up to {total}")
+    check_size(task, total * 8)
+    return whole_numbers(reader, rows.inputs, total), lengths
 
 
-def _whole_numbers(reader: Reader, name: str, count: int) -> NDArray[np.int64]:
+def whole_numbers(reader: Reader, name: str, count: int) -> NDArray[np.int64]:
     """The first `count` values of an integer tensor."""
-    info = _tensor(reader, name)
+    info = tensor(reader, name)
     if info.dtype not in _NUMPY:
         raise EvalProblem(f"{printable(name)} is {info.dtype}; whole numbers are needed.", where=str(info.file))
     return reader.read(info, 0, count).view(_NUMPY[info.dtype]).astype(np.int64)
 
 
-def _tensor(reader: Reader, name: str) -> TensorInfo:
+def tensor(reader: Reader, name: str) -> TensorInfo:
+    """The description of a tensor that must be there.
+
+    Raises:
+        EvalProblem: if it is not.
+    """
     info = reader.checkpoint.tensors.get(name)
     if info is None:
         raise EvalProblem(
@@ -167,11 +172,17 @@ def _tensor(reader: Reader, name: str) -> TensorInfo:
     return info
 
 
-def _check_size(task: Task, size: int) -> None:
+def check_size(task: Task, size: int) -> None:
+    """Refuse more bytes than any task needs.
+
+    Raises:
+        EvalProblem: if there are more.
+    """
     if size > MAX_DATA_BYTES:
-        raise _wrong(task, f"its data would take {size / 2**30:.1f} GiB")
+        raise wrong(task, f"its data would take {size / 2**30:.1f} GiB")
 
 
-def _wrong(task: Task, what: str) -> EvalProblem:
+def wrong(task: Task, what: str) -> EvalProblem:
+    """The error for a task whose files do not fit together."""
     hint = "Get the task again, or evaluate fewer rows."
     return EvalProblem(f"Task {printable(task.title, 80)} cannot be used: {what}.", where=str(task.path), hint=hint)

@@ -7,13 +7,13 @@ Scores are compared on validation rows only: what was chosen with must not be th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.errors import EvalProblem, NotEnoughExperts
 from engine.evaluate.mix import score_recipe
-from engine.evaluate.score import average
 from engine.evaluate.task import Task
 from engine.merge.inputs import Inputs
 from engine.progress import Progress, Silent
@@ -102,7 +102,7 @@ def greedy_soup(
         mix = soup_of(recipe, members)
         scores = score_recipe(mix, inputs, tasks, split="val", limit=limit, cache=cache, progress=_Within(outer))
         outer.advance(1)
-        return average(list(scores.values())).value
+        return math.fsum(score.merit for score in scores.values()) / len(scores)
 
     alone = {expert: value([expert]) for expert in heard} if own is None else _known(own, heard)
     ranked = sorted(heard, key=lambda expert: -alone[expert])  # stable: equals stay in the recipe's order

@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
+
+from engine.evaluate.resample import interval
 
 _Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the normal distribution."""
@@ -67,3 +70,32 @@ def accuracy(labels: NDArray[Any], predictions: NDArray[Any], classes: int) -> M
     """Share of right predictions with its Wilson interval."""
     correct, count = int((labels == predictions).sum()), len(labels)
     return Measured(correct / count, *wilson(correct, count))
+
+
+@metric("macro_f1")
+def macro_f1(labels: NDArray[Any], predictions: NDArray[Any], classes: int) -> Measured:
+    """Unweighted mean of the F1 of every class that occurs in labels or predictions, with its bootstrap interval."""
+
+    def statistic(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return f1_of(labels, predictions, classes, weights)
+
+    value = float(statistic(np.ones((1, len(labels))))[0])
+    return Measured(value, *interval(statistic, len(labels), value))
+
+
+def f1_of(
+    labels: NDArray[Any], predictions: NDArray[Any], classes: int, weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Macro-F1 (B,) of weighted rows (B, N); classes that occur nowhere do not count."""
+    found, rows = np.zeros((3, len(weights), classes)), np.arange(len(labels))
+    for at, chosen in enumerate((labels, predictions, np.where(labels == predictions, labels, -1))):
+        inside = chosen >= 0
+        order = np.argsort(chosen[inside], kind="stable")
+        used, starts = np.unique(chosen[inside][order], return_index=True)
+        if len(used):
+            found[at][:, used] = np.add.reduceat(weights[:, rows[inside][order]], starts, axis=1)
+    truth, said, hits = found
+    occurs = (truth + said) > 0
+    each = np.divide(2 * hits, truth + said, out=np.zeros_like(hits), where=occurs)
+    means: NDArray[np.float64] = each.sum(1) / occurs.sum(1)
+    return means

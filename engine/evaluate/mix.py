@@ -144,12 +144,13 @@ class _Subject:
         return {task.name: replace({**found, **measured}[task.name], task=task.name) for task in tasks}
 
     def _measure(self, tasks: Sequence[Task], split: Split, limit: int | None, progress: Progress) -> dict[str, Score]:
-        from engine.evaluate.model import network
+        from engine.evaluate.readout import head_shapes, network_for
         from engine.evaluate.runner import evaluate_all
 
-        for kind in {task.kind for task in tasks}:
-            matched = network(self._config, kind).check(self._shapes)
-            check_memory(self._held, (self._shapes[name] for name in matched.values()))
+        for task in {(t.kind, t.family, t.head.type, len(t.labels)): t for t in tasks}.values():
+            shapes = {**self._shapes, **head_shapes(task)}
+            matched = network_for(self._config, task).check(shapes)
+            check_memory(self._held, (shapes[name] for name in matched.values()))
         with self._state() as state:
             return evaluate_all(state, self._config, tasks, split=split, limit=limit, progress=progress)
 

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import EvalProblem
+from engine.errors import EvalProblem, MixdownError
 from engine.evaluate.config import Kind, reduce_config
+from engine.evaluate.headed import match_headed
 from engine.evaluate.keys import match_keys
 from engine.files.text import listed, printable
 from engine.progress import Progress
@@ -36,7 +37,7 @@ _lock = threading.Lock()
 
 @dataclass(eq=False)
 class Network:
-    """A transformers encoder whose parameters are placeholders.
+    """A transformers network whose parameters are placeholders.
 
     Attributes:
         module: The encoder, in eval mode; parameters on the meta device, buffers computed.
@@ -47,6 +48,8 @@ class Network:
         vocabulary: Number of token ids, 0 for images.
         positions: Longest input, 0 if unlimited.
         patch: Edge of an image patch, 0 if the images are convolved whole.
+        head: "" for the encoder alone, else which head is on it: "class" or "lm".
+        key: What `network` built it from: kind, head and classes; model type and fields as JSON.
         lock: Held while weights are lent.
         watch: Asked before every layer; set by whoever holds the lock.
     """
@@ -59,6 +62,8 @@ class Network:
     vocabulary: int
     positions: int
     patch: int
+    head: str = ""
+    key: tuple[str, str] = ("", "")
     lock: threading.Lock = field(default_factory=threading.Lock)
     watch: Callable[[], None] | None = None
     _matched: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
@@ -69,7 +74,12 @@ class Network:
         with _lock:
             matched = self._matched.get(known)
         if matched is None:
-            matched = match_keys(self.wanted, known, _renamings(self.module), self.tied)
+            renamings = _renamings(self.module)
+            if self.head:
+                prefix = str(getattr(self.module, "base_model_prefix", ""))
+                matched = match_headed(self.wanted, known, renamings, self.tied, prefix)
+            else:
+                matched = match_keys(self.wanted, known, renamings, self.tied)
             with _lock:
                 if len(self._matched) >= KEPT:
                     self._matched.clear()
@@ -147,17 +157,24 @@ def _wrong_shape(name: str, shape: Sequence[int], wanted: Sequence[int]) -> Eval
     )
 
 
-def network(config: Mapping[str, Any] | None, kind: Kind) -> Network:
+def network(config: Mapping[str, Any] | None, kind: Kind, head: str = "", classes: int = 0) -> Network:
     """The network for a configuration, built at first use and then kept.
+
+    Args:
+        config: config.json as data.
+        kind: Which tower of a two-tower model.
+        head: "" for the encoder alone, "class" with the architecture's classifier, "lm" as causal language model.
+        classes: Outputs of the classifier.
 
     Raises:
         EvalProblem: if transformers does not know the architecture or cannot build it.
     """
     model_type, fields = reduce_config(config, kind, _known())
-    key = (kind, json.dumps([model_type, fields], sort_keys=True))
+    key = (f"{kind} {head} {classes}", json.dumps([model_type, fields], sort_keys=True))
     with _lock:
         if key not in _ready:
-            _ready[key] = _build(model_type, fields)
+            _ready[key] = _build(model_type, fields, f"{kind} {head}" if head else "", classes)
+            _ready[key].key = key
             while len(_ready) > KEPT:
                 _ready.popitem(last=False)
         _ready.move_to_end(key)
@@ -174,16 +191,20 @@ def _known() -> Mapping[str, Any]:
     return known
 
 
-def _build(model_type: str, fields: Mapping[str, Any]) -> Network:
+def _build(model_type: str, fields: Mapping[str, Any], head: str = "", classes: int = 0) -> Network:
     import torch
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig
+
+    from engine.evaluate.headed import factory
 
     try:
-        config = AutoConfig.for_model(model_type, **fields)
+        config = AutoConfig.for_model(model_type, **fields, **({"num_labels": classes} if classes else {}))
         with _placeholders():
-            module = AutoModel.from_config(config, dtype=torch.float32)
-        if getattr(config, "is_encoder_decoder", False):
+            module = factory(head, type(config), model_type).from_config(config, dtype=torch.float32)
+        if getattr(config, "is_encoder_decoder", False) and not head:
             module = module.get_encoder()
+    except MixdownError:
+        raise
     except Exception as error:  # whatever third-party code says about a stranger's numbers
         raise EvalProblem(
             f"The {model_type} network of config.json cannot be built: {printable(error, 300)}",
@@ -194,7 +215,9 @@ def _build(model_type: str, fields: Mapping[str, Any]) -> Network:
     if unset:
         raise EvalProblem(f"Quick evaluation cannot prepare {listed(unset)} of {model_type}.",
                           hint="Merging and exporting work without it.")  # fmt: skip
-    return _watched(_described(module, model_type, config))
+    net = _described(module, model_type, config)
+    net.head = head.rpartition(" ")[2]
+    return _watched(net)
 
 
 def _watched(net: Network) -> Network:

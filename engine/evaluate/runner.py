@@ -9,6 +9,7 @@ network and the rows alone, never on the machine or the time, so that a score is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,14 @@ from numpy.typing import NDArray
 
 from engine.errors import EvalProblem, MixdownError
 from engine.evaluate.data import Classifier, Examples, read_classifier, read_examples
+from engine.evaluate.measures import Outcome, find_measure
 from engine.evaluate.metrics import METRICS
 from engine.evaluate.model import Network, network
+from engine.evaluate.sample import read_sample
 from engine.evaluate.score import Score
 from engine.evaluate.task import Split, Task
 from engine.files.text import printable
+from engine.graphs.policy import running
 from engine.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -62,8 +66,30 @@ def evaluate_all(
         Cancelled: within a batch of the user's wish.
     """
     progress = progress or Silent()
-    loaded = [(task, read_examples(task, split, limit), read_classifier(task)) for task in tasks]
-    progress.begin(sum(examples.count for _, examples, _ in loaded), "Scoring", "rows")
+    plain = [task for task in tasks if is_plain(task)]
+    loaded = [(task, read_examples(task, split, limit), read_classifier(task)) for task in plain]
+    samples = {task.name: read_sample(task, split, limit) for task in tasks if task not in plain}
+    rows = sum(examples.count for _, examples, _ in loaded) + sum(s.rows.count for s in samples.values())
+    progress.begin(rows, "Scoring", "rows")
+    scores = _plain_scores(state, config, loaded, split, progress)
+    for task in tasks:
+        if task.name in samples:
+            from engine.evaluate.readout import read_out
+
+            sample = samples[task.name]
+            scores[task.name] = scored(task, split, read_out(state, config, task, sample, progress))
+    return {task.name: scores[task.name] for task in tasks}
+
+
+def is_plain(task: Task) -> bool:
+    """Whether predicted classes are all that a task needs: a linear frozen head and a metric of predictions."""
+    return task.is_linear and task.metric in METRICS
+
+
+def _plain_scores(
+    state: Mapping[str, Tensor], config: Mapping[str, Any] | None,
+    loaded: Sequence[tuple[Task, Examples, Classifier]], split: Split, progress: Progress,
+) -> dict[str, Score]:  # fmt: skip
     scores: dict[str, Score] = {}
     fitted: dict[int, dict[str, Tensor]] = {}
     for task, examples, classifier in loaded:
@@ -85,6 +111,26 @@ def score(task: Task, split: Split, labels: NDArray[np.int64], predictions: NDAr
     )  # fmt: skip
 
 
+def scored(task: Task, split: Split, outcome: Outcome) -> Score:
+    """The task's metric of what a model made of its rows.
+
+    Raises:
+        EvalProblem: if the metric is not defined on these rows, or not finite.
+    """
+    found = find_measure(task.metric)
+    measured = found(outcome)
+    if not math.isfinite(measured.value):
+        raise EvalProblem(
+            f"{found.title} of task {printable(task.title, 80)} has no finite value on these rows.",
+            hint="Evaluate more rows, or lower the coefficients if the model's output has grown out of range.",
+        )
+    right = round(measured.value * outcome.count) if found.is_share_of_rows else 0
+    return Score(
+        task=task.name, split=split, metric=task.metric, value=measured.value, low=measured.low, high=measured.high,
+        correct=right, count=outcome.count,
+    )  # fmt: skip
+
+
 def predict(
     net: Network, weights: Mapping[str, Tensor], task: Task, examples: Examples, classifier: Classifier,
     progress: Progress, threads: int | None = None,
@@ -94,19 +140,19 @@ def predict(
 
     from engine.merge.crew import Crew
 
-    _check_fits(net, task, examples, classifier)
+    check_fits(net, task, examples)
     head = torch.from_numpy(classifier.weight), torch.from_numpy(classifier.bias)
     predictions = np.empty(examples.count, np.int64)
-    with Crew(threads) as crew, net.lent(weights, progress) as module:
+    with Crew(threads) as crew, running(net, weights, progress) as module:
 
         def work(rows: NDArray[np.int64]) -> None:
             progress.check()
             with torch.inference_mode():
-                inputs, mask = _batch(task, examples, rows)
+                inputs, mask = batch_of(task, examples, rows)
                 hidden = _forward(net, module, task, inputs, mask)
                 logits = _logits(task, hidden, mask, *head)
                 if not bool(logits.isfinite().all()):
-                    raise _overflowed(task)
+                    raise overflowed(task)
                 predictions[rows] = logits.argmax(1).numpy()
             progress.advance(len(rows))
 
@@ -131,7 +177,7 @@ def batches(net: Network, task: Task, examples: Examples) -> Iterator[NDArray[np
         first += max(fits, 1)
 
 
-def _batch(task: Task, examples: Examples, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+def batch_of(task: Task, examples: Examples, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
     """Inputs of some rows: pixels (B, C, H, W) float32, or ids (B, L) and their mask (B, L)."""
     import torch
 
@@ -165,7 +211,7 @@ def _forward(net: Network, module: nn.Module, task: Task, inputs: Tensor, mask: 
 def _logits(task: Task, hidden: Tensor, mask: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
     """Pool, normalise, classify: (B, L, H) -> (B, classes)."""
     if hidden.shape[-1] != weight.shape[1]:
-        raise _wrong_width(task, weight.shape[1], hidden.shape[-1])
+        raise wrong_width(task, weight.shape[1], hidden.shape[-1])
     if task.head.pool == "cls":
         pooled = hidden[:, 0]
     elif mask is None:
@@ -177,7 +223,8 @@ def _logits(task: Task, hidden: Tensor, mask: Tensor | None, weight: Tensor, bia
     return pooled @ weight.T + bias
 
 
-def _wrong_width(task: Task, head: int, hidden: int) -> EvalProblem:
+def wrong_width(task: Task, head: int, hidden: int) -> EvalProblem:
+    """The error for a head of another width than the model's state."""
     return EvalProblem(
         f"The head of task {printable(task.title, 80)} is {head} wide, the model's hidden state {hidden}.",
         where=printable(task.head.file, 400),
@@ -185,15 +232,20 @@ def _wrong_width(task: Task, head: int, hidden: int) -> EvalProblem:
     )
 
 
-def _overflowed(task: Task) -> EvalProblem:
+def overflowed(task: Task) -> EvalProblem:
+    """The error for outputs that are not finite."""
     return EvalProblem(
         f"The model's output on task {printable(task.title, 80)} is not finite: its numbers have grown out of range.",
         hint="Lower the coefficients.",
     )
 
 
-def _check_fits(net: Network, task: Task, examples: Examples, classifier: Classifier) -> None:
-    """What can be said before anything is computed."""
+def check_fits(net: Network, task: Task, examples: Examples) -> None:
+    """What can be said before anything is computed.
+
+    Raises:
+        EvalProblem: if the rows hold ids that the network does not know, or are too long for it.
+    """
     if task.kind == "tokens":
         top, longest = int(examples.inputs.max(initial=task.pad)), int(examples.lengths.max())
         if top >= net.vocabulary or examples.inputs.min(initial=0) < 0:
@@ -202,3 +254,11 @@ def _check_fits(net: Network, task: Task, examples: Examples, classifier: Classi
         if net.positions and longest > net.positions:
             text = f"Task {printable(task.title, 80)} has rows of {longest} tokens; the model takes {net.positions}."
             raise EvalProblem(text, where=printable(task.path, 400), hint="The task was made for another model.")
+
+
+_batch, _overflowed = batch_of, overflowed
+"""Earlier names, which the live engine uses."""
+
+
+def _check_fits(net: Network, task: Task, examples: Examples, classifier: Classifier) -> None:
+    check_fits(net, task, examples)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.errors import EvalProblem
+from engine.evaluate.measures import Measure, find_measure
 from engine.evaluate.task import Split
 
 
@@ -21,11 +22,11 @@ class Score:
         task: Name of the task.
         split: Which rows: "val" to choose with, "test" for the final figure.
         metric: Id of the metric.
-        value: The metric, 0 to 1.
+        value: The metric; shares from 0 to 1, others as they are (`engine.evaluate.measures`).
         low: Lower end of its 95 % interval.
         high: Upper end of its 95 % interval.
-        correct: Right predictions.
-        count: Rows.
+        correct: Right predictions, 0 for metrics that are not a share of rows.
+        count: Rows (pairs, queries, texts, questions).
     """
 
     task: str
@@ -42,10 +43,25 @@ class Score:
         """Half the width of the interval: the ± shown beside the value."""
         return (self.high - self.low) / 2
 
+    @property
+    def measure(self) -> Measure:
+        """What the number means: unit, digits, which way is better."""
+        return find_measure(self.metric)
+
+    @property
+    def merit(self) -> float:
+        """A number that is larger for better models, to choose by; perplexity counts as a log likelihood."""
+        if self.measure.higher_is_better:
+            return self.value
+        return -math.log(self.value) if self.metric == "perplexity" else -self.value
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Average:
     """The mean over tasks, each task counting the same.
+
+    Only tasks of one unit have a mean: if there are several, those in percent are taken, else those of the
+    first task's metric.
 
     Attributes:
         split: Which rows.
@@ -55,6 +71,8 @@ class Average:
         normalised: Mean of the scores divided by the own expert's; None if an expert's score is missing.
         tasks: Number of tasks.
         count: Rows of all tasks.
+        left_out: Tasks of another unit, which are not in `value`; `normalised` has them all.
+        metric: Metric of the tasks averaged; "accuracy" where they are different shares.
     """
 
     split: Split
@@ -64,6 +82,8 @@ class Average:
     normalised: float | None
     tasks: int
     count: int
+    left_out: int = 0
+    metric: str = "accuracy"
 
     @property
     def margin(self) -> float:
@@ -72,13 +92,16 @@ class Average:
 
 
 def normalised(score: Score, expert: Score) -> float | None:
-    """The score as a share of what the task's own expert reaches; None if that is 0.
+    """The score as a share of what the task's own expert reaches, 1 if equally good; None if that is 0 or less.
+
+    Where lower is better it is the expert's value divided by the score's.
 
     Raises:
         EvalProblem: if the scores are of different tasks, splits or metrics.
     """
     _check_comparable(score, expert)
-    return score.value / expert.value if expert.value > 0 else None
+    over, under = (score, expert) if score.measure.higher_is_better else (expert, score)
+    return over.value / under.value if under.value > 0 else None
 
 
 def difference(a: Score, b: Score) -> tuple[float, float]:
@@ -98,6 +121,8 @@ def difference(a: Score, b: Score) -> tuple[float, float]:
 
 def significant(a: Score, b: Score) -> bool:
     """Whether the difference of two scores exceeds its interval, so that it may be coloured.
+
+    Which way is better is `Score.measure.higher_is_better`.
 
     Raises:
         EvalProblem: if the scores are of different tasks, splits or metrics.
@@ -121,9 +146,10 @@ def average(scores: Sequence[Score], experts: Mapping[str, Score] | None = None)
     splits = {score.split for score in scores}
     if len(splits) > 1:
         raise EvalProblem("Scores on validation and test rows cannot be averaged.", hint="Evaluate one split.")
-    value = math.fsum(score.value for score in scores) / len(scores)
-    down = math.hypot(*(score.value - score.low for score in scores)) / len(scores)
-    up = math.hypot(*(score.high - score.value for score in scores)) / len(scores)
+    alike = _of_one_unit(scores)
+    value = math.fsum(score.value for score in alike) / len(alike)
+    down = math.hypot(*(score.value - score.low for score in alike)) / len(alike)
+    up = math.hypot(*(score.high - score.value for score in alike)) / len(alike)
     own = [normalised(s, experts[s.task]) if experts and s.task in experts else None for s in scores]
     known = [share for share in own if share is not None]
     return Average(
@@ -134,7 +160,15 @@ def average(scores: Sequence[Score], experts: Mapping[str, Score] | None = None)
         normalised=math.fsum(known) / len(known) if len(known) == len(scores) else None,
         tasks=len(scores),
         count=sum(score.count for score in scores),
+        left_out=len(scores) - len(alike),
+        metric=alike[0].metric if len({score.metric for score in alike}) == 1 else "accuracy",
     )
+
+
+def _of_one_unit(scores: Sequence[Score]) -> list[Score]:
+    """The scores that may be averaged: shares, else those with the first one's metric."""
+    shares = [score for score in scores if score.measure.unit == "%"]
+    return shares or [score for score in scores if score.metric == scores[0].metric]
 
 
 def _check_comparable(a: Score, b: Score) -> None:

@@ -8,6 +8,7 @@ the whole disk or the user's home (`~/Downloads/x.task.json`), only the task's o
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,53 +17,21 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, cast
 
 from engine.errors import EvalProblem, FileProblem
+from engine.evaluate.task_schema import FORMAT, MAX_CLASSES, SCHEMA, SCHEMA_2
 from engine.files import strict_json
 from engine.files.opening import read_small
 from engine.files.text import printable
 
 Split = Literal["val", "test"]
-Pool = Literal["cls", "mean"]
+Pool = Literal["cls", "mean", "pooler"]
+HeadType = Literal["frozen", "model", "none"]
+Family = Literal["class", "value", "pair", "retrieve", "lm", "choice"]
 
-FORMAT = 1
+__all__ = ["FORMAT", "MAX_CLASSES", "SCHEMA", "Family", "Head", "Rows", "Split", "Task", "load_task", "parse_task"]
+
 MAX_BYTES = 1_000_000
-MAX_CLASSES = 10_000
 _SMALLEST_STD = 1e-6
 _AGAIN = "Ask whoever made the task for a working copy, or remove it from the recipe."
-
-_NAME = {"type": "string", "minLength": 1, "maxLength": 200}
-_PATH = {"type": "string", "minLength": 1, "maxLength": 1024}
-_KEY = {"type": "string", "minLength": 1, "maxLength": 512}
-_NOTE = {"type": "string", "maxLength": 4096}
-_NUMBER = {"type": "number", "minimum": -1e6, "maximum": 1e6}
-_CHANNELS = {"type": "array", "minItems": 1, "maxItems": 64, "items": _NUMBER}
-
-
-def _object(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, "required": list(required), "properties": properties}
-
-
-_ROWS = {"file": _PATH, "val": _KEY, "val_labels": _KEY, "test": _KEY, "test_labels": _KEY}
-_IMAGES = _object((*_ROWS, "kind"), **_ROWS, kind={"const": "image"})
-_TOKENS = _object(
-    (*_ROWS, "kind", "val_lengths", "test_lengths"), **_ROWS, kind={"const": "tokens"}, val_lengths=_KEY,
-    test_lengths=_KEY, pad={"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
-)  # fmt: skip
-_HEAD = _object(
-    ("file", "weight"), file=_PATH, weight=_KEY, bias={"anyOf": [_KEY, {"type": "null"}]},
-    pool={"enum": ["cls", "mean"]}, normalise={"type": "boolean"},
-)  # fmt: skip
-_INPUT = _object((), scale=_NUMBER, mean=_CHANNELS, std=_CHANNELS)
-_COMMON = {
-    "format": {"const": FORMAT}, "name": _NAME, "title": _NAME, "metric": _NAME, "head": _HEAD, "expert": _NOTE,
-    "licence": _NOTE, "source": _NOTE,
-    "labels": {"type": "array", "minItems": 1, "maxItems": MAX_CLASSES, "items": {"type": "string", "maxLength": 400}},
-}  # fmt: skip
-_REQUIRED = ("format", "name", "labels", "data", "head")
-SCHEMA: Mapping[str, Mapping[str, Any]] = {
-    "image": _object((*_REQUIRED, "input"), **_COMMON, data=_IMAGES, input=_INPUT),
-    "tokens": _object(_REQUIRED, **_COMMON, data=_TOKENS, input={"anyOf": [_INPUT, {"type": "null"}]}),
-}
-"""JSON schema of a task file, by `data.kind`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,23 +42,36 @@ class Rows:
         inputs: Images (N, H, W) or (N, C, H, W); or token ids, all rows one after the other.
         labels: (N,) class indices.
         lengths: (N,) tokens of each row; "" for images.
+        groups: "choice": (N,) question of each option, ascending; else "".
+        starts: "choice": (N,) tokens of each row that are not scored; else "".
+        sizes: "lm", "choice": (N,) bytes of what is scored; else "".
     """
 
     inputs: str
     labels: str
     lengths: str = ""
+    groups: str = ""
+    starts: str = ""
+    sizes: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """A frozen classifier: logits = pooled (optionally normalised) state @ weight.T + bias.
+    """How the model's last state becomes an answer.
+
+    Type "frozen": logits = pooled (optionally projected and normalised) state @ weight.T + bias. Type "model":
+    the classifier or language-model head among the model's own tensors. Type "none": the pooled state itself.
 
     Attributes:
-        file: The safetensors file that holds it.
+        file: The safetensors file that holds it; for "model", tensors that replace the model's own head, or
+            an empty path.
         weight: Name of the (classes, hidden) tensor.
         bias: Name of the (classes,) tensor, or "".
-        pool: "cls" takes the first position, "mean" the mean over positions (of unmasked tokens).
+        pool: "cls" takes the first position, "mean" the mean over positions (of unmasked tokens), "pooler"
+            the network's own pooled output.
         normalise: Whether the pooled state is divided by its L2 norm.
+        type: Which of the three.
+        projection: Name of a matrix of the model that is applied before normalising, or "".
     """
 
     file: Path
@@ -97,6 +79,8 @@ class Head:
     bias: str = ""
     pool: Pool = "mean"
     normalise: bool = False
+    type: HeadType = "frozen"
+    projection: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +105,9 @@ class Task:
         licence: Licence of the data.
         source: Where the data comes from.
         path: The task file.
+        family: What is asked: a class, a number, how alike two texts are, which documents fit a query, how
+            likely a text is, or which of several continuations is the right one.
+        made: How the data were made (file, columns, seed, rows), for the reader.
     """
 
     name: str
@@ -140,6 +127,19 @@ class Task:
     licence: str = ""
     source: str = ""
     path: Path = Path()
+    family: Family = "class"
+    made: tuple[tuple[str, str | int], ...] = ()
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is a linear frozen head on the last hidden state, with classes as answers."""
+        return self.family == "class" and self.head.type == "frozen" and self.head.pool != "pooler" and (
+            not self.head.projection)  # fmt: skip
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it reads."""
+        return (self.data,) if self.head.file == Path() else (self.data, self.head.file)
 
     def rows(self, split: Split) -> Rows:
         """The tensors of a split."""
@@ -165,12 +165,22 @@ def load_task(path: Path) -> Task:
         raise
 
 
+def task_hash(path: Path) -> str:
+    """SHA-256 of a task file, which names the hash of its data; "" if it cannot be read."""
+    try:
+        return hashlib.sha256(read_small(path, MAX_BYTES)).hexdigest()
+    except FileProblem:
+        return ""
+
+
 def parse_task(raw: Any, path: Path) -> Task:
     """A task from plain data; `path` is the task file, from which its paths are relative.
 
     Raises:
         EvalProblem: naming the field that is wrong.
     """
+    from engine.evaluate.measures import measures_for
+
     _validate(raw)
     data, head, given = raw["data"], raw["head"], raw.get("input") or {}
     mean, std = tuple(map(float, given.get("mean", [0.0]))), tuple(map(float, given.get("std", [1.0])))
@@ -186,14 +196,8 @@ def parse_task(raw: Any, path: Path) -> Task:
         data=_inside(data["file"], folder, tree),
         val=_rows(data, "val"),
         test=_rows(data, "test"),
-        head=Head(
-            file=_inside(head["file"], folder, tree),
-            weight=head["weight"],
-            bias=head.get("bias") or "",
-            pool=cast("Pool", head.get("pool", "mean")),
-            normalise=head.get("normalise", False),
-        ),
-        metric=raw.get("metric", "accuracy"),
+        head=_head(head, folder, tree),
+        metric=raw.get("metric") or measures_for(raw.get("family", "class"))[0].id,
         scale=scale,
         mean=mean,
         std=std,
@@ -202,32 +206,66 @@ def parse_task(raw: Any, path: Path) -> Task:
         licence=raw.get("licence", ""),
         source=raw.get("source", ""),
         path=path,
+        family=raw.get("family", "class"),
+        made=tuple(sorted(raw.get("made", {}).items())),
+    )
+
+
+def _head(head: Mapping[str, Any], folder: Path, tree: Path) -> Head:
+    return Head(
+        file=_inside(head["file"], folder, tree) if "file" in head else Path(),
+        weight=head.get("weight", ""),
+        bias=head.get("bias") or "",
+        pool=cast("Pool", head.get("pool", "mean")),
+        normalise=head.get("normalise", False),
+        type=cast("HeadType", head.get("type", "frozen")),
+        projection=head.get("projection", ""),
     )
 
 
 def _rows(data: Mapping[str, str], split: Split) -> Rows:
-    return Rows(inputs=data[split], labels=data[f"{split}_labels"], lengths=data.get(f"{split}_lengths", ""))
+    more = {name: data.get(f"{split}_{name}", "") for name in ("lengths", "groups", "starts", "sizes")}
+    return Rows(inputs=data[split], labels=data[f"{split}_labels"], **more)
 
 
 def _validate(raw: Any) -> None:
     import jsonschema
 
-    from engine.evaluate.metrics import METRICS
-
     if not isinstance(raw, dict) or not isinstance(raw.get("data"), dict):
         raise EvalProblem("The task file is not a task: it has no data.", hint=_AGAIN)
-    if isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
+    version = raw.get("format")
+    if isinstance(version, int) and version > FORMAT:
         raise EvalProblem("The task file is of a newer format.", hint="Update Mixdown to use it.")
-    kind = raw["data"].get("kind")
-    if not isinstance(kind, str) or kind not in SCHEMA:
+    kind, schemas = raw["data"].get("kind"), SCHEMA_2 if version == FORMAT else SCHEMA
+    if not isinstance(kind, str) or kind not in schemas:
         raise EvalProblem(f"Tasks of kind {printable(kind, 40)!r} are unknown.", hint='Known: "image" and "tokens".')
-    error = next(iter(jsonschema.Draft202012Validator(SCHEMA[kind]).iter_errors(raw)), None)
+    error = next(iter(jsonschema.Draft202012Validator(schemas[kind]).iter_errors(raw)), None)
     if error is not None:
         field = ".".join(str(step) for step in error.absolute_path) or "the task"
         raise EvalProblem(f"The task file is wrong at {field}: {printable(error.message, 160)}.", hint=_AGAIN)
-    metric = raw.get("metric", "accuracy")
-    if metric not in METRICS:
-        raise EvalProblem(f"There is no metric {printable(metric, 60)!r}.", hint=f"Known: {', '.join(METRICS)}.")
+    _check_meaning(raw, kind)
+
+
+_HEADS = {"class": ("frozen", "model"), "value": ("frozen", "model"), "pair": ("none",), "retrieve": ("none",),
+          "lm": ("model",), "choice": ("model",)}  # fmt: skip
+
+
+def _check_meaning(raw: Mapping[str, Any], kind: str) -> None:
+    """Whether family, metric, head and labels go together."""
+    from engine.evaluate.measures import MEASURES, measures_for
+    from engine.evaluate.metrics import METRICS
+
+    family, metric, head = raw.get("family", "class"), raw.get("metric"), raw["head"].get("type", "frozen")
+    known = [m.id for m in measures_for(family)] + [m for m in METRICS if family == "class" and m not in MEASURES]
+    if metric is not None and metric not in (*MEASURES, *METRICS):
+        raise EvalProblem(f"There is no metric {printable(metric, 60)!r}.", hint=f"Known: {', '.join(known)}.")
+    if metric is not None and metric not in known:
+        raise EvalProblem(f"The metric {metric} does not fit a task of the family {family}.",
+                          hint=f"It may be: {', '.join(known)}.")  # fmt: skip
+    if head not in _HEADS[family]:
+        raise EvalProblem(f"A task of the family {family} cannot have a head of type {head}.", hint=_AGAIN)
+    if (family == "class") != bool(raw["labels"]) or (kind == "image" and family != "class"):
+        raise EvalProblem("The task file is wrong: labels, kind and family do not go together.", hint=_AGAIN)
 
 
 def _tree(path: Path) -> tuple[Path, Path]:

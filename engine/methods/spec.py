@@ -288,10 +288,10 @@ _POST_HELP = """
 turns down; smaller values also turn up what the merge has lost; 0 is 1/T for T experts. *SVC variant* says whose
 code is followed. It decomposes every matrix, so it is slow, and its bytes are class **B**.
 
-*Drop* leaves out weights by role, last of all: there the base's values stay. A weight is *nobody's* if it is in no
-expert's TALL mask `|τₜ| > drop λ · |Σ τ − τₜ|`, *only one's* if in one, *everybody's* if in all, else *shared*.
-`drop_only@chat` says it for the expert chat alone. Masks are made of the task vectors as they are, among the experts
-that are heard in the tensor. It is exact and changes no reproducibility class.
+Weights can be left out by role, last of all: there the base's values stay. *Drop nobody's*: those in no expert's
+TALL mask `|τₜ| > λ · |Σ τ − τₜ|` (*drop λ*); *drop only one's*: in exactly one (`drop_only@chat`: in that of the
+expert chat alone); *drop everybody's*: in all; *drop shared*: in some. Masks are made of the task vectors as they
+are, among the experts that are heard in the tensor. It is exact and changes no reproducibility class.
 """
 
 

@@ -20,6 +20,7 @@ from engine.recipe.recipe import ModelRef, Recipe, Rule, TaskRef
 FORMAT = 1
 MAX_BYTES = 5_000_000
 MAX_DEPTH = 12
+_HINT = "Ask whoever made the file for a working copy, or open another project."
 
 _TEXT = {"type": "string", "maxLength": 4096}
 _MODEL: dict[str, Any] = {
@@ -150,6 +151,13 @@ def load_with_pins(path: Path) -> tuple[Recipe, dict[str, Recipe]]:
     Raises:
         BadProject: if it is too large, not JSON, of a newer format, or does not fit the schema.
     """
+    try:
+        return _load(path)
+    except BadProject as error:
+        raise BadProject(error.message, where=error.where or str(path), hint=error.hint or _HINT) from error
+
+
+def _load(path: Path) -> tuple[Recipe, dict[str, Recipe]]:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:

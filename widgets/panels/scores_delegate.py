@@ -7,10 +7,11 @@ from PySide6.QtGui import QBrush, QColor, QFont, QFontMetrics, QPainter, QPen
 from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from widgets.common.colours import expert_letter
-from widgets.common.format import percent_text, score_text
+from widgets.common.format import percent_text
 from widgets.common.icons import paint_icon
 from widgets.common.theme import theme
 from widgets.desk.inks import expert_line, inks, paint_chip, small
+from widgets.panels.score_words import margin_text, place, reach
 from widgets.panels.scores_model import BASE, DELTA, EXPERT, MIX, ROW_ROLE, TASK, VERDICT, Average
 from widgets.panels.state import Reading, TaskScore, verdict
 
@@ -106,19 +107,21 @@ class ScoreDelegate(QStyledItemDelegate):
 
     def _paint_bar(self, painter: QPainter, box: QRectF, reading: Reading | None, row: TaskScore, column: int) -> None:
         """Track, bar (hatched when stale), interval ticks; in the mix also marks of base and own expert."""
-        colours = theme()
+        colours, ends = theme(), reach((row.base, row.expert, row.mix))
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(colours.track))
         painter.drawRect(box)
         if reading is not None:
             painter.setBrush(_fill(row, column))
-            painter.drawRect(QRectF(box.left(), box.top(), box.width() * reading.value, box.height()))
-            _interval(painter, box, reading)
+            start, end = sorted((place(0, ends), place(reading.value, ends)))
+            width = box.width()
+            painter.drawRect(QRectF(box.left() + width * start, box.top(), width * (end - start), box.height()))
+            _interval(painter, box, reading, ends)
         if column == MIX:
             if row.base is not None:
-                _tick(painter, box, row.base.value, QColor(colours.dim))
+                _tick(painter, box, place(row.base.value, ends), QColor(colours.dim))
             if row.expert is not None and row.expert_index >= 0:
-                _tick(painter, box, row.expert.value, expert_line(row.expert_index))
+                _tick(painter, box, place(row.expert.value, ends), expert_line(row.expert_index))
 
     def _paint_average(self, painter: QPainter, box: QRect, mean: Average, column: int, text: str) -> None:
         colours = theme()
@@ -132,7 +135,7 @@ class ScoreDelegate(QStyledItemDelegate):
         elif column == VERDICT:
             _line(painter, box, 1, "normalised", colours.dim)
         elif column == MIX:
-            _line(painter, box, 1, f"base {score_text(mean.base)}", colours.dim)
+            _line(painter, box, 1, f"base {mean.text(mean.base)}", colours.dim)
 
 
 def _abouts(row: TaskScore) -> tuple[str, ...]:
@@ -141,8 +144,11 @@ def _abouts(row: TaskScore) -> tuple[str, ...]:
         return (row.problem,)
     if row.mix is None:
         return ("not scored yet", "no score", "–")
-    margin = f"±{row.mix.margin * 100:.1f}"
-    return (f"{row.mix.count} rows {margin}", margin)
+    margin, unit = margin_text(row.mix), "" if row.mix.unit in ("", "%") else f" {row.mix.unit}"
+    count = f"{row.mix.count} rows {margin}{unit}"
+    if row.mix.metric == "Accuracy":
+        return (count, f"{margin}{unit}")
+    return (f"{row.mix.metric}, {count}", count, f"{row.mix.count} rows {margin}", margin)
 
 
 def _fitting(painter: QPainter, box: QRect, texts: tuple[str, ...]) -> str:
@@ -169,9 +175,9 @@ def _bar_box(box: QRect) -> QRectF:
     return QRectF(box.left(), box.bottom() - _BAR - 3, box.width(), _BAR)
 
 
-def _interval(painter: QPainter, box: QRectF, reading: Reading) -> None:
+def _interval(painter: QPainter, box: QRectF, reading: Reading, ends: tuple[float, float]) -> None:
     """A whisker from low to high through the middle of the bar, outlined so that it shows on any fill."""
-    low, high = (box.left() + box.width() * v for v in (reading.low, reading.high))
+    low, high = (box.left() + box.width() * place(v, ends) for v in (reading.low, reading.high))
     middle = box.center().y()
     lines = [QLineF(low, middle, high, middle)] + [QLineF(x, middle - 3, x, middle + 3) for x in (low, high)]
     for colour, width in ((inks().panel, 3.0), (inks().text, 1.2)):

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
 from widgets.common.colours import expert_letter
-from widgets.common.format import UNKNOWN, number_text, percent_text, score_text
+from widgets.common.format import number_text, percent_text, score_text
 from widgets.common.text import plain, tip
+from widgets.panels.score_words import delta_text as score_delta
+from widgets.panels.score_words import margin_text, value_text, way_text
 from widgets.panels.state import Reading, TaskScore, verdict
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ HEADER_TIPS = (
     "The task, the rows its mix is scored on and half of the 95 % interval",
     "Score of the base",
     "Score of the task's own expert",
-    "Score of the mix, with its 95 % Wilson interval; lines mark base (dim) and own expert (coloured)",
-    "Mix minus base, in points",
+    "Score of the mix, with its 95 % interval; lines mark base (dim) and own expert (coloured)",
+    "Mix minus base, in points or in the metric's own unit",
     "Whether mix and base differ beyond chance (95 %)",
 )
 ROW_ROLE = int(Qt.ItemDataRole.UserRole) + 1
@@ -41,8 +43,11 @@ class Average:
         expert: Mean of the own experts' scores.
         mix: Mean of the mix's scores.
         normalised: Mean of mix relative to own expert.
-        count: Number of tasks.
+        count: Number of tasks whose scores are averaged: those in percent, else those of the first one's unit.
         is_stale: Whether one of the mix's scores belongs to an older recipe.
+        unit: Unit of the means.
+        places: Digits after the point where it is not "%".
+        shares: Tasks of all units whose scores are in `normalised`.
     """
 
     base: float
@@ -51,16 +56,27 @@ class Average:
     normalised: float
     count: int
     is_stale: bool
+    unit: str = "%"
+    places: int = 1
+    shares: int = 0
+
+    def text(self, value: float) -> str:
+        """One of the means in its unit."""
+        return score_text(value) if self.unit == "%" else number_text(value, self.places)
 
 
 def average(rows: Sequence[TaskScore]) -> Average | None:
     """The average row, None as long as no task has scores of base, own expert and mix."""
-    full = [(r, r.base.value, r.expert.value, r.mix.value) for r in rows if r.base and r.expert and r.mix]
-    shares = [r.normalised for r, *_ in full if r.normalised is not None]
-    if not full or not shares:
+    known = [(r, r.base, r.expert, r.mix) for r in rows if r.base and r.expert and r.mix]
+    shares = [r.normalised for r, *_ in known if r.normalised is not None]
+    if not known or not shares:
         return None
-    base, expert, mix = (fmean(values) for values in zip(*(v for _, *v in full), strict=True))
-    return Average(base, expert, mix, fmean(shares), len(full), any(r.is_stale for r, *_ in full))
+    units = [mix.unit for *_, mix in known]
+    unit = "%" if "%" in units else units[0]
+    full = [scores for scores in known if scores[-1].unit == unit]
+    base, expert, mix = (fmean(scores[at].value for scores in full) for at in (1, 2, 3))  # type: ignore[union-attr]
+    stale = any(r.is_stale for r, *_ in full)
+    return Average(base, expert, mix, fmean(shares), len(full), stale, unit, full[0][-1].places, len(shares))
 
 
 def summary_text(rows: Sequence[TaskScore]) -> str:
@@ -69,8 +85,9 @@ def summary_text(rows: Sequence[TaskScore]) -> str:
     if mean is None:
         return ""
     over = "" if mean.count == len(rows) else f" over {mean.count} of {len(rows)} tasks"
+    over += f"; over {mean.shares}" if mean.shares != mean.count else ""
     old = ", older recipe" if mean.is_stale else ""
-    return f"Average {score_text(mean.mix)}{over}: {percent_text(mean.normalised)} of the experts' own scores{old}"
+    return f"Average {mean.text(mean.mix)}{over}: {percent_text(mean.normalised)} of the experts' own scores{old}"
 
 
 def shown_columns(letters: float) -> tuple[int, ...]:
@@ -84,9 +101,7 @@ def shown_columns(letters: float) -> tuple[int, ...]:
 
 def delta_text(row: TaskScore) -> str:
     """Like "+3.6", "−0.4": mix minus base in points."""
-    if row.mix is None or row.base is None:
-        return UNKNOWN
-    return signed(row.mix.value - row.base.value)
+    return score_delta(row.mix, row.base)
 
 
 def signed(gap: float) -> str:
@@ -99,7 +114,7 @@ def reading_text(reading: Reading | None) -> str:
     """Like "84.2 ±2.1, 256 rows"."""
     if reading is None:
         return "unknown"
-    return f"{score_text(reading.value)} ±{reading.margin * 100:.1f}, {reading.count} rows"
+    return f"{value_text(reading, with_unit=True)} {margin_text(reading)}, {reading.count} rows"
 
 
 def row_text(row: TaskScore) -> str:
@@ -107,6 +122,8 @@ def row_text(row: TaskScore) -> str:
     lines = [row.task]
     if row.problem:
         return f"{row.task}: cannot be evaluated. {row.problem}"
+    if row.mix is not None and way_text(row.mix):
+        lines.append(way_text(row.mix))
     lines.append(f"Base {reading_text(row.base)}")
     if row.expert_index >= 0:
         lines.append(f"{expert_letter(row.expert_index)} {row.expert_name} {reading_text(row.expert)}")
@@ -202,7 +219,7 @@ class ScoresModel(QAbstractTableModel):
             known = self.is_compact and row.mix is not None and row.base is not None
             return f"{delta_text(row)} {VERDICT_SIGNS[verdict(row.mix, row.base)]}" if known else delta_text(row)
         reading = {BASE: row.base, EXPERT: row.expert, MIX: row.mix}[at]
-        return UNKNOWN if reading is None else score_text(reading.value)
+        return value_text(reading)
 
     def _average_text(self, at: int) -> str:
         mean = self.mean
@@ -210,5 +227,6 @@ class ScoresModel(QAbstractTableModel):
             return ""
         texts = {BASE: mean.base, EXPERT: mean.expert, MIX: mean.mix}
         if at in texts:
-            return score_text(texts[at])
-        return {TASK: "Average", DELTA: signed(mean.mix - mean.base), VERDICT: percent_text(mean.normalised)}[at]
+            return mean.text(texts[at])
+        gap = signed(mean.mix - mean.base) if mean.unit == "%" else number_text(mean.mix - mean.base, mean.places)
+        return {TASK: "Average", DELTA: gap, VERDICT: percent_text(mean.normalised)}[at]
