@@ -12,6 +12,7 @@ from PySide6.QtCore import QObject, Signal
 from app.library import Opened, Problems, open_many
 from app.workbench import model_ref
 from app.workspace import Workspace
+from engine.bundle.opening import says_bundle
 from engine.errors import MixdownError
 from engine.files.ancestry import Ancestry, detect_base
 from engine.files.drop import expand
@@ -45,11 +46,15 @@ class Adding(QObject):
         proposalChanged: There is a base to confirm, or not any more.
         told: A sentence worth a notification, and the undo action it offers ("" none).
         failed: (path, error) of a file that could not be opened.
+        opened: The checkpoints that were dropped and could be opened, before they are in the recipe.
+        bundleDropped: Path of a task bundle, whose tasks are wanted rather than the file itself.
     """
 
     proposalChanged = Signal()
     told = Signal(str, str)
     failed = Signal(object, object)
+    bundleDropped = Signal(str)
+    opened = Signal(object)
 
     def __init__(self, workspace: Workspace, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -89,8 +94,12 @@ class Adding(QObject):
     def _opened(self, opened: Opened, problems: Problems, target: str) -> None:
         for path, error in problems:
             self.failed.emit(path, error)
+        for bundle in [ck for ck, _ in opened if says_bundle(ck.metadata)]:
+            self.bundleDropped.emit(str(bundle.stamps[0].path))
+        opened = [(ck, layout) for ck, layout in opened if not says_bundle(ck.metadata)]
         if not opened:
             return
+        self.opened.emit([ck for ck, _ in opened])
         changed = [ck.name for ck, layout in opened if self._workspace.library.adopt(ck, layout)]
         if changed:
             self.told.emit(f"Changed on disk and read again: {', '.join(changed)}.", "")

@@ -10,11 +10,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from app import cli_overlap
+from app import cli_bundle, cli_explain, cli_onnx, cli_overlap, cli_tasks, cli_trust
 from app.version import VERSION
 from engine.errors import Cancelled, MixdownError
 
-MODULES = (cli_overlap,)
+MODULES = (cli_bundle, cli_onnx, cli_overlap, cli_explain, cli_trust, cli_tasks)
 """Modules that bring commands of their own: `COMMANDS`, `add_parsers` and one `command_NAME` for each."""
 
 COMMANDS = (
@@ -38,7 +38,9 @@ EPILOG = """examples:
   main.py convert mergekit.yaml mix.mixdown  and back
   main.py inspect base chat --json
   main.py eval merged --task resources/demo/tasks/digits.task.json
+  main.py onnx merged --out merged.onnx
   main.py overlap --base base --expert chat --expert code --csv
+  main.py explain a.mixdown b.mixdown        what is different, and where it shows
   main.py compress --base base --expert chat --expert code --out tasks.safetensors
   main.py restore tasks.safetensors --task chat --base base --out chat-again
 
@@ -58,8 +60,9 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        from app import cli_commands, plugins
+        from app import cli_commands, plugins, served
 
+        served.serve()
         for problem in plugins.load().problems:
             print(f"mixdown: warning: {problem}", file=sys.stderr)
         module = next((m for m in MODULES if parsed.command in m.COMMANDS), cli_commands)
@@ -105,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", choices=("val", "test"), default="test", help="rows to use (default: test)")
     evaluate.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N rows (default: all)")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
+    cli_onnx.add_eval_flags(evaluate)
     for module in MODULES:
         module.add_parsers(commands)
     methods = commands.add_parser("methods", help="all merge methods and their parameters")
@@ -152,4 +156,5 @@ def _add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     merge.add_argument("--replace", action="store_true", help="replace an existing export")
     merge.add_argument("--no-verify", action="store_true", help="skip reading the written model back")
     merge.add_argument("--save-recipe", metavar="FILE", help="also write the recipe as a .mixdown file")
+    cli_onnx.add_merge_flags(merge)
     merge.add_argument("--json", action="store_true", help="print JSON")

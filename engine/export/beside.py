@@ -13,6 +13,7 @@ from engine.export.existing import CARD_NAME
 from engine.export.options import ExportOptions
 from engine.files import strict_json
 from engine.files.config import sanitised
+from engine.files.folder import is_sidecar
 from engine.files.model import Checkpoint
 from engine.files.opening import read_small
 from engine.merge.plan import Plan
@@ -27,8 +28,16 @@ _SETTINGS = ("generation_config.json", "tokenizer_config.json", "preprocessor_co
 _CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines"})
 
 
-def small_files(plan: Plan, provenance: Mapping[str, Any], options: ExportOptions) -> Iterator[tuple[str, bytes]]:
+def small_files(
+    plan: Plan, provenance: Mapping[str, Any], options: ExportOptions, carried: Mapping[str, bytes] | None = None
+) -> Iterator[tuple[str, bytes]]:
     """Names and contents of everything beside the weights.
+
+    Args:
+        plan: Whose models have the files.
+        provenance: What the card says about the origin.
+        options: Which files are wanted.
+        carried: Tokenizer and processor data by name, for models that have none of their own.
 
     Raises:
         FileProblem: if a file of the models is unreadable.
@@ -37,7 +46,7 @@ def small_files(plan: Plan, provenance: Mapping[str, Any], options: ExportOption
     if options.sidecars:
         if config is not None:
             yield "config.json", _json(config)
-        yield from _sidecars(plan)
+        yield from _sidecars(plan, carried or {})
     if options.card:
         library = "transformers" if config and "model_type" in config else "safetensors"
         yield CARD_NAME, card_text(plan, provenance, library=library).encode()
@@ -72,26 +81,34 @@ def _with_dtype(table: dict[str, Any], dtype: str) -> dict[str, Any]:
     }
 
 
-def _sidecars(plan: Plan) -> Iterator[tuple[str, bytes]]:
-    """Tokenizer and processor data of the base, or of the first expert that has any."""
+def _sidecars(plan: Plan, carried: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Tokenizer and processor data of the base, or of the first expert that has any, or what is carried."""
     files = next((model.sidecars for model in _models(plan) if model.sidecars), ())
     for file in files:
-        if file.name == "config.json":
-            continue
-        if file.name in _SETTINGS:
-            data = _without_code(file)
-            if data is not None:
-                yield file.name, data
-        else:
-            yield file.name, read_small(file, MAX_SIDECAR)
+        if file.name != "config.json" and (data := _read(file)) is not None:
+            yield file.name, data
+    for name, raw in carried.items() if not files else ():
+        if name != "config.json" and is_sidecar(name) and (data := harmless(name, raw)) is not None:
+            yield name, data
 
 
-def _without_code(file: Path) -> bytes | None:
-    """A settings file as it is, or rewritten if it refers to code; None if it is no plain JSON table."""
+def _read(file: Path) -> bytes | None:
+    """A file's content, without references to code; None if it should have been settings but is not."""
+    if file.name not in _SETTINGS:
+        return read_small(file, MAX_SIDECAR)
     try:
-        raw = read_small(file, _MAX_SETTINGS)
+        return harmless(file.name, read_small(file, _MAX_SETTINGS))
+    except FileProblem:
+        return None
+
+
+def harmless(name: str, raw: bytes) -> bytes | None:
+    """A sidecar as it is; settings that refer to code are rewritten; None for settings that are no plain JSON table."""
+    if name not in _SETTINGS:
+        return raw
+    try:
         settings = strict_json.parse(raw)
-    except (FileProblem, strict_json.BadJson):
+    except strict_json.BadJson:
         return None
     if not isinstance(settings, dict):
         return None

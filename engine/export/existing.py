@@ -14,6 +14,7 @@ from typing import Literal
 
 from engine.errors import FileProblem
 from engine.export.disk import sync_folder
+from engine.export.manifest import MANIFEST_NAME
 from engine.export.shards import INDEX_NAME, KEY
 from engine.files.folder import is_sidecar
 from engine.files.header import read_header
@@ -26,8 +27,12 @@ except ImportError:  # Windows
 
 SUFFIX = ".safetensors"
 CARD_NAME = "README.md"
+GRAPH_MARK = b"\x12\x07mixdown"
+"""How an ONNX file of ours begins: its producer, as protobuf writes it."""
 _LITTER = re.compile(r"\.(?P<name>.+)\.(?P<kind>partial|replaced)-[0-9a-f]{12}", re.DOTALL)
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors", re.ASCII)
+_OURS = frozenset({INDEX_NAME, CARD_NAME, MANIFEST_NAME})
+_GRAPHS = frozenset({"model.onnx", "model.onnx.data"})
 _IGNORED = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 Kind = Literal["nothing", "export", "foreign"]
@@ -219,8 +224,8 @@ def _examine_folder(folder: Path) -> Existing:
         names = sorted(name for name in os.listdir(folder) if name not in _IGNORED)
     except OSError:
         return Existing("foreign", "a folder that cannot be read")
-    weights = [name for name in names if _WEIGHTS.fullmatch(name)]
-    others = [n for n in names if n not in weights and n not in (INDEX_NAME, CARD_NAME) and not is_sidecar(n)]
+    weights = [name for name in names if _WEIGHTS.fullmatch(name) or name == "model.onnx"]
+    others = [n for n in names if n not in {*weights, *_OURS, *_GRAPHS} and not is_sidecar(n)]
     if not names:
         return Existing("nothing")
     if not weights or not all(_is_ours(folder / name) for name in weights):
@@ -233,9 +238,22 @@ def _examine_folder(folder: Path) -> Existing:
 def _is_ours(path: Path) -> bool:
     if path.is_symlink():
         return False
+    if path.suffix == ".onnx":
+        return is_our_graph(path)
     try:
         return KEY in read_header(path).metadata
     except FileProblem:
+        return False
+
+
+def is_our_graph(path: Path) -> bool:
+    """Whether an ONNX file says in its first bytes that Mixdown wrote it."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return GRAPH_MARK in file.read(32)
+    except OSError:
         return False
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from engine.errors import FileProblem, WriteProblem
 from engine.export.beside import small_files
 from engine.export.disk import explained, sync_folder
 from engine.export.existing import SUFFIX, Workspace, put_in_place, remove_litter
+from engine.export.manifest import MANIFEST_NAME, manifest_json
 from engine.export.options import Exported, ExportOptions
 from engine.export.preflight import bytes_needed, normalised, obstacles, remember_speed
 from engine.export.shards import INDEX_NAME, Shard, index_json, make_shards
@@ -35,11 +36,11 @@ def export(
     threads: int | None = None,
     stats: object = None,
     fill: Callable[[Sink], object] | None = None,
+    beside: Callable[[], Iterable[tuple[str, bytes]]] | None = None,
 ) -> Exported:
     """Merge and write a model; afterwards it is on the disk, power cuts included.
 
-    Until the last step everything happens in a hidden folder beside the target. If anything goes wrong, that folder
-    is deleted and the target is what it was.
+    Until the last step everything happens in a hidden folder beside the target, which is deleted if anything fails.
 
     Args:
         plan: What to merge.
@@ -51,6 +52,7 @@ def export(
         threads: Worker threads; None for one a core.
         stats: Result of an earlier `survey` of this plan.
         fill: Writes the tensors of the plan instead of the merge; used where they come from elsewhere.
+        beside: Gives name and content of the files beside the weights, instead of the card and the models' own.
 
     Raises:
         WriteProblem: if the target is taken, read-only or faulty.
@@ -65,7 +67,6 @@ def export(
     remove_litter(target.parent, target.name)
     for obstacle in obstacles(plan, target, options, bytes_needed(plan, target, options)):
         raise obstacle.error
-
     notes: dict[str, int] = {}
 
     def merging(sink: Sink) -> None:
@@ -74,7 +75,7 @@ def export(
 
     try:
         with Workspace(target) as workspace:
-            job = _Export(plan, target, options, provenance, progress)
+            job = _Export(plan, target, options, provenance, progress, beside)
             sizes = job.prepare(workspace.path, fill or merging)
             progress.check()
             put_in_place(job.finished(workspace.path), target)
@@ -90,13 +91,20 @@ class _Export:
     """The steps of one export, inside the workspace."""
 
     def __init__(
-        self, plan: Plan, target: Path, options: ExportOptions, provenance: Mapping[str, Any], progress: Progress
+        self,
+        plan: Plan,
+        target: Path,
+        options: ExportOptions,
+        provenance: Mapping[str, Any],
+        progress: Progress,
+        beside: Callable[[], Iterable[tuple[str, bytes]]] | None,
     ) -> None:
         self._plan = plan
         self._target = target
         self._options = options
         self._provenance = provenance
         self._progress = progress
+        self._small_files = beside or (lambda: small_files(plan, provenance, options))
         self._is_file = target.suffix == SUFFIX
 
     def prepare(self, folder: Path, fill: Callable[[Sink], object]) -> dict[str, int]:
@@ -104,14 +112,21 @@ class _Export:
         single = self._target.name if self._is_file else ""
         shards = make_shards(self._plan, self._provenance, limit=self._options.shard_bytes, single=single)
         with WeightWriter(folder, shards, sample=self._options.verify) as writer:
-            beside = {} if self._is_file else self._write_beside(folder, shards)
+            beside: dict[str, bytes] = {} if self._is_file else self._write_beside(folder, shards)
             fill(writer)
-            writer.finish()
+            roots = writer.finish()
+            if not self._is_file:
+                beside |= self._write_manifest(folder, shards, roots, beside)
             sync_folder(folder)
             if self._options.verify:
                 self._check_headers(folder, shards)
                 writer.check_samples(self._progress)
-        return {**{shard.name: shard.size for shard in shards}, **beside}
+        sizes = {**{shard.name: shard.size for shard in shards}, **{name: len(data) for name, data in beside.items()}}
+        if self._options.format == "safetensors":
+            return sizes
+        from engine.graphs.folder import add_graph
+
+        return add_graph(folder, self._plan, sizes, self._options.format, self._provenance, self._progress)
 
     def finished(self, folder: Path) -> Path:
         """What gets the target's name: the folder, or the one file in it."""
@@ -121,14 +136,22 @@ class _Export:
         """Where a file is after the export."""
         return self._target if self._is_file else self._target / name
 
-    def _write_beside(self, folder: Path, shards: tuple[Shard, ...]) -> dict[str, int]:
-        files = dict(small_files(self._plan, self._provenance, self._options))
+    def _write_beside(self, folder: Path, shards: tuple[Shard, ...]) -> dict[str, bytes]:
+        files = dict(self._small_files())
         if len(shards) > 1:
             files[INDEX_NAME] = index_json(self._plan, shards)
         for name, data in files.items():
             self._progress.check()
             write_file(folder / name, data)
-        return {name: len(data) for name, data in files.items()}
+        return files
+
+    @staticmethod
+    def _write_manifest(
+        folder: Path, shards: tuple[Shard, ...], roots: Mapping[str, str], beside: Mapping[str, bytes]
+    ) -> dict[str, bytes]:
+        data = manifest_json({shard.name: (shard.size, roots[shard.name]) for shard in shards}, beside)
+        write_file(folder / MANIFEST_NAME, data)
+        return {MANIFEST_NAME: data}
 
     def _check_headers(self, folder: Path, shards: tuple[Shard, ...]) -> None:
         """Read the files as any other model and compare with the plan."""

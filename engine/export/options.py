@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+Format = Literal["safetensors", "onnx", "both"]
 
 SHARD_BYTES = 5_000_000_000
 """Default size of a shard."""
@@ -20,6 +23,8 @@ class ExportOptions:
         replace: Whether an existing Mixdown export may be replaced.
         card: Whether to write a model card (README.md).
         sidecars: Whether to carry over configuration and tokenizer data.
+        format: "safetensors", "onnx" (one graph with its weights, instead of safetensors) or "both" (a graph that
+            reads the safetensors beside it). ONNX needs a folder as the target.
     """
 
     shard_bytes: int = SHARD_BYTES
@@ -27,6 +32,7 @@ class ExportOptions:
     replace: bool = False
     card: bool = True
     sidecars: bool = True
+    format: Format = "safetensors"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from engine.errors import MixdownError, NotEnoughDisk, WriteProblem
 from engine.export.existing import SUFFIX, examine
 from engine.export.options import ExportOptions
+from engine.export.tree import HEX, block_count
 from engine.files.model import ITEM_BYTES, Finding
 from engine.files.text import counted, printable
 from engine.merge.plan import Plan
@@ -25,7 +26,7 @@ _SKETCH_BYTES_A_MAGNITUDE = 12
 _DECOMPOSED = 3  # factors and workspace of singular value decompositions, measured
 _HEADER_BYTES_A_TENSOR = 120
 _SLACK = 1 << 20
-_GRAPH_BYTES = 4 << 20
+_GRAPH_BYTES = 1 << 19
 _MAX_NAME = 200
 _RATE = {"linear": 0.45e9, "mask": 0.15e9, "full": 0.15e9}
 _rates: dict[str, float] = {}
@@ -140,7 +141,8 @@ def bytes_needed(plan: Plan, target: Path, options: ExportOptions) -> int:
         beside = sum(file.stat().st_size for file in files if file.exists())
     names = sum(len(job.name) + _HEADER_BYTES_A_TENSOR for job in plan.jobs)
     graph = plan.bytes_out + _GRAPH_BYTES if options.format == "onnx" else _GRAPH_BYTES * (options.format == "both")
-    return plan.bytes_out + 2 * names + beside + graph + _SLACK
+    hashes = HEX * sum(block_count(job.bytes_out) for job in plan.jobs)
+    return plan.bytes_out + 2 * names + hashes + beside + graph + _SLACK
 
 
 def free_space(target: Path) -> int:

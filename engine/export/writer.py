@@ -1,7 +1,7 @@
 """Writing weight files: space first, tensors in any order, header last, then fsync.
 
 Until its header is written the first eight bytes of a file are zero, so that no program takes a torn file for a
-model. A helper thread asks the disk to take bytes while the next ones are computed.
+model. A helper thread asks the disk to take bytes while the next ones are computed. The threads that write also hash.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 
 from engine.errors import WriteProblem
 from engine.export.disk import is_unsupported, sync
-from engine.export.shards import Shard
+from engine.export.shards import Shard, sealed
+from engine.export.tree import Leaves
 from engine.merge.sink import Buffer
 from engine.progress import Progress
 
@@ -40,6 +41,8 @@ class WeightWriter:
         self._shards = shards
         self._descriptors: list[int] = []
         self._where = {job: (k, start) for k, shard in enumerate(shards) for job, start in shard.places.items()}
+        ends = {job: end for shard in shards for job, end in _ends(shard).items()}
+        self._leaves = Leaves({job: ends[job] - start for job, (_, start) in self._where.items()})
         self._sampled = frozenset(_spread(sorted(self._where))) if sample else frozenset()
         self._sums: list[tuple[int, int, int, int]] = []  # shard, offset, bytes, checksum
         self._room = dict.fromkeys(self._sampled, _SAMPLED_BYTES)
@@ -71,16 +74,24 @@ class WeightWriter:
         if job_index in self._sampled:
             self._remember(job_index, byte_offset, data)
         _write_at(self._descriptors[number], data, start + byte_offset)
+        self._leaves.add(job_index, byte_offset, data)
         self._flusher.wrote(self._descriptors[number], len(data))
 
-    def finish(self) -> None:
-        """Write the headers and wait until the disk has everything."""
+    def finish(self) -> dict[str, str]:
+        """Write the headers and wait until the disk has everything.
+
+        Returns:
+            The root of every file's hash tree, by file name.
+        """
         self._flusher.stop()
         self._flusher.check()
+        roots = {}
         for shard, descriptor in zip(self._shards, self._descriptors, strict=True):
-            _write_at(descriptor, memoryview(shard.header)[8:], 8)
-            _write_at(descriptor, memoryview(shard.header)[:8], 0)
+            header, roots[shard.name] = sealed(shard, {job: self._leaves.text(job) for job in shard.places})
+            _write_at(descriptor, memoryview(header)[8:], 8)
+            _write_at(descriptor, memoryview(header)[:8], 0)
             sync(descriptor)
+        return roots
 
     def check_samples(self, progress: Progress) -> None:
         """Read the remembered pieces back from the disk and compare.
@@ -186,6 +197,13 @@ class _Flusher:
 
     def _due(self) -> int | None:
         return next((d for d, size in self._pending.items() if size >= _FLUSH_BYTES), None)
+
+
+def _ends(shard: Shard) -> dict[int, int]:
+    """Job index to the absolute offset after its last byte."""
+    first = len(shard.header)
+    sizes = (entry["data_offsets"][1] for entry in shard.tensors.values())
+    return {job: first + end for job, end in zip(shard.places, sizes, strict=True)}
 
 
 def _reserve(descriptor: int, size: int) -> None:

@@ -158,7 +158,8 @@ def _largest(related: NDArray[np.bool_]) -> tuple[int, ...]:
         left -= group
         groups.append(tuple(sorted(group)))
     groups.sort(key=len, reverse=True)
-    return groups[0] if len(groups) == 1 or len(groups[0]) > len(groups[1]) else ()
+    alone = len(groups) == 1 or (len(groups) > 1 and len(groups[0]) > len(groups[1]))
+    return groups[0] if alone else ()
 
 
 def _shared_floats(models: Sequence[Checkpoint], *, vectors: bool) -> list[str]:

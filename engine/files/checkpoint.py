@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from engine.errors import NotSafetensors
+from engine.files import members
 from engine.files.config import try_config
 from engine.files.drop import expand
 from engine.files.folder import INDEX_SUFFIX, Shards, find_shards, find_sidecars
@@ -21,14 +22,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Read the headers of a model; no weights are read and nothing in it is executed.
 
     Args:
-        path: A .safetensors file, an index file, or a model folder. Shards that are absent are a warning
-            as long as one is there.
+        path: A .safetensors file, an index file, a model folder, or a task inside a bundle (`engine.files.members`).
+            Shards that are absent are a warning as long as one is there.
 
     Raises:
         FileProblem: naming the file, the reason and what to do next.
     """
     if path.name.endswith(INDEX_SUFFIX):
         path = path.parent
+    if (inside := members.split(path)) is not None and (opener := members.opener()) is not None:
+        return opener(*inside)
     return _open_folder(path) if path.is_dir() else _open_file(path)
 
 

@@ -86,7 +86,7 @@ def _refuse_other_formats(path: Path, head: bytes, size: int) -> None:
     if path.suffix.lower() in _PICKLE_SUFFIXES or zipped or pickled:
         raise UnsafePickle(
             f"{printable(path.name)} is a pickle file. Opening it could run code, so Mixdown does not.",
-            hint="Get the .safetensors version of the model, or convert the file in a safe place first.",
+            hint="Get the .safetensors version of the model, or use Convert safely (main.py convert-pickle).",
         )
     if head.startswith((b"GGUF", b"GGML", b"ggml", b"lmgg")):
         raise NotSafetensors(
