@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from app import cli_onnx, cli_recipes, doctor, places, workbench
 from app import cli_output as output
-from app import cli_recipes, doctor, places, workbench
 from engine.errors import BadRecipe, EvalProblem, MissingKeys, OutOfRange
 from engine.files.ancestry import detect_base
 from engine.files.checkpoint import expand, open_checkpoint
@@ -104,8 +104,10 @@ def _merge_one(recipe: Recipe, out: Path, arguments: argparse.Namespace, token: 
         print(f"mixdown: warning: {name} is not the file that the recipe was saved with", file=sys.stderr)
     plan = make_plan(now, opened.inputs)
     options = ExportOptions(
-        shard_bytes=parse_size(arguments.shard_size), verify=not arguments.no_verify, replace=arguments.replace
-    )
+        shard_bytes=parse_size(arguments.shard_size), verify=not arguments.no_verify, replace=arguments.replace,
+        format=arguments.format,
+    )  # fmt: skip
+    cli_onnx.use("torch")
     with output.progress_line(token, quiet=arguments.json):
         done = export(plan, out, options=options, provenance=workbench.provenance(now), progress=token,
                       device=doctor.pick_device(arguments.device), threads=arguments.threads or None)  # fmt: skip
@@ -154,10 +156,17 @@ def command_eval(arguments: argparse.Namespace) -> int:
     model = open_checkpoint(Path(arguments.model))
     base: Checkpoint | None = open_checkpoint(Path(arguments.base)) if arguments.base else None
     token, scores = cancellable(), []
+    cli_onnx.use(arguments.runner)
     for file in arguments.task:
         task = load_task(Path(file))
         if arguments.limit < 0:
             raise EvalProblem("--limit must not be negative.")
+        if arguments.graph:
+            from engine.graphs.scoring import score_with_graph
+
+            scores += score_with_graph(model, base, (task,), Path(arguments.graph), split=arguments.split,
+                                       limit=arguments.limit or None, progress=token)  # fmt: skip
+            continue
         scores.append(score_checkpoint(model, base, task, split=arguments.split, limit=arguments.limit or None,
                                        progress=token))  # fmt: skip
     if arguments.json:

@@ -140,7 +140,8 @@ def scores_json(scores: Sequence[Score]) -> list[dict[str, Any]]:
     """Scores with their counts and intervals."""
     return [
         {"task": s.task, "split": s.split, "metric": s.metric, "value": s.value, "correct": s.correct,
-         "count": s.count, "low": s.low, "high": s.high}
+         "count": s.count, "low": s.low, "high": s.high, "unit": s.measure.unit,
+         "higher_is_better": s.measure.higher_is_better}
         for s in scores
     ]  # fmt: skip
 
@@ -149,9 +150,18 @@ def print_scores(scores: Sequence[Score]) -> None:
     """A table of scores with their 95 % intervals."""
     width = max(len(s.task) for s in scores)
     for s in scores:
-        print(f"{printable(s.task):<{width}}  {s.value:6.1%}  [{s.low:.1%}, {s.high:.1%}]  {s.count} {s.split} rows")
-    if len(scores) > 1:
-        print(f"{'average':<{width}}  {sum(s.value for s in scores) / len(scores):6.1%}")
+        value, low, high = (s.measure.text(v) for v in (s.value, s.low, s.high))
+        unit = "" if s.measure.unit == "%" else f" {s.measure.unit}"
+        print(f"{printable(s.task):<{width}}  {value:>6}{unit}  [{low}, {high}]  {s.count} {s.split} rows")
+    if len(scores) > 1 and len({s.split for s in scores}) == 1:
+        from engine.evaluate.measures import find_measure
+        from engine.evaluate.score import average
+
+        mean = average(scores)
+        measure = find_measure(mean.metric)
+        rest = f", without {mean.left_out} of another unit" if mean.left_out else ""
+        print(f"{'average':<{width}}  {measure.text(mean.value):>6}  [{measure.text(mean.low)}, "
+              f"{measure.text(mean.high)}]  {mean.tasks - mean.left_out} tasks{rest}")  # fmt: skip
 
 
 def methods_json() -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from app.jobs import FINISHED, Job
 from app.menus import plain_title, shortcut_text
 from app.version import VERSION
 from app.workspace import Workspace
+from engine.graphs.values import CHOICES
 from widgets.common.format import bytes_text, duration_text
 from widgets.common.text import button_text
 from widgets.dialogs.state import ExistingExport, PreferencesState
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 LICENCES = """Mixdown: Apache 2.0.
 PySide6 and Qt: LGPL v3. torch: BSD 3-Clause. safetensors, transformers: Apache 2.0.
-onnxruntime: MIT. SQLAlchemy: MIT. pyqtgraph: MIT. numpy: BSD 3-Clause. Inter typeface: SIL OFL 1.1.
+onnxruntime, onnxscript: MIT. onnx: Apache 2.0. SQLAlchemy: MIT. pyqtgraph: MIT. numpy: BSD 3-Clause.
+Inter typeface: SIL OFL 1.1.
 Demo data: Fashion-MNIST (MIT), MNIST (CC BY-SA 3.0), optdigits (CC BY 4.0); see resources/demo/ATTRIBUTION.md."""
 
 
@@ -56,6 +58,8 @@ class Dialogs(QObject):
                 eval_rows=settings.eval_rows,
                 device=settings.device,
                 devices=self._workspace.devices,
+                runner=settings.runner,
+                runners=CHOICES,
                 threads=settings.threads,
                 cores=os.cpu_count() or 1,
             ),

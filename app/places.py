@@ -50,6 +50,21 @@ def sketch_folder() -> Path:
     return folder
 
 
+def bundle_folder() -> Path:
+    """Restored tasks of bundles; may be deleted at any time while no window uses them."""
+    return home() / "bundles"
+
+
+def analyses_folder() -> Path:
+    """How the experts of earlier projects overlap; may be deleted at any time."""
+    return home() / "analyses"
+
+
+def graph_folder() -> Path:
+    """ONNX graphs of architectures and how fast they ran; may be deleted at any time."""
+    return home() / "graphs"
+
+
 def session_file(slot: int = 1) -> Path:
     """The recipe as it was at the last change, for the next start; windows open at once have slots of their own."""
     return home() / ("session.mixdown" if slot == 1 else f"session-{slot}.mixdown")

@@ -18,8 +18,10 @@ class Settings:
     Attributes:
         theme: "system", "dark", "light" or "contrast".
         auto_eval: Whether quick eval starts by itself after a change.
+        live: Whether scores are estimated while faders move.
         eval_rows: Most validation rows a task uses in quick eval.
         device: "cpu" or "cuda"; "auto" takes CUDA when there is one.
+        runner: Who scores: "torch", "onnxruntime" or "auto", the one that was faster.
         threads: Worker threads of a merge; 0 means one for each core.
         export_folder: Where the export panel starts.
         recent: Recently used projects, newest first.
@@ -34,8 +36,10 @@ class Settings:
 
     theme: str = "system"
     auto_eval: bool = True
+    live: bool = True
     eval_rows: int = 300
     device: str = "auto"
+    runner: str = "auto"
     threads: int = 0
     export_folder: str = ""
     recent: tuple[str, ...] = ()

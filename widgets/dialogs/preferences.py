@@ -31,6 +31,7 @@ class PreferencesDialog(QDialog):
         self._auto.toggled.connect(lambda on: self._report("auto_eval", on))
         self._rows = self._spin("eval_rows", 16, 100_000, step=50, suffix=" rows")
         self._device = self._combo("device")
+        self._runner = self._combo("runner")
         self._threads = self._spin("threads", 0, 1)
         self._threads_note = dimmed()
         close = push("Close", name="preferences-close", primary=True)
@@ -52,6 +53,7 @@ class PreferencesDialog(QDialog):
         form.addRow("", self._auto)
         form.addRow(labelled("Use at &most", self._rows), self._rows)
         form.addRow("", dimmed("More rows take longer and make the ± smaller."))
+        form.addRow(labelled("Run&ner", self._runner), self._runner)
         form.addRow(heading("Computing", larger=1.0))
         form.addRow(labelled("&Device", self._device), self._device)
         form.addRow(labelled("Th&reads", self._threads), self._threads)
@@ -68,6 +70,7 @@ class PreferencesDialog(QDialog):
         quiet = [QSignalBlocker(field) for field in (self._auto, self._rows, self._threads)]
         self._theme.set_choices(_THEMES, state.theme)
         self._device.set_choices(state.devices, state.device)
+        self._runner.set_choices(state.runners, state.runner)
         self._auto.setChecked(state.auto_eval)
         self._threads.setMaximum(max(state.cores, state.threads, 1))
         self._threads.setSpecialValueText(f"One for each core ({state.cores})")

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QFileDialog, QFormLayout, QLineEdit, QWidget
 
-from widgets.common.pieces import CalmComboBox, CalmDoubleSpinBox, Mark, column, dimmed, labelled, push, row
+from widgets.common.pieces import (
+    CalmComboBox,
+    CalmDoubleSpinBox,
+    Mark,
+    WrappedLabel,
+    column,
+    dimmed,
+    labelled,
+    push,
+    row,
+)
+from widgets.panels.export_words import format_text
 from widgets.panels.state import ExportForm, ExportState
 
 if TYPE_CHECKING:
@@ -56,6 +67,8 @@ class ExportFields(QWidget):
         self._exists_mark = Mark("warning")
         self._exists = dimmed("Something is there already; Export asks first.")
         self._format = self._combo("format")
+        self._format_note = WrappedLabel(wrap=True)
+        self._format_note.setObjectName("export-format-note")
         self._dtype = self._combo("dtype")
         self._device = self._combo("device")
         self._shard = self._make_shard()
@@ -74,6 +87,7 @@ class ExportFields(QWidget):
         form.addRow(there)
         self._format_label = labelled("&Format", self._format)
         form.addRow(self._format_label, self._format)
+        form.addRow(self._format_note)
         form.addRow(labelled("&Dtype", self._dtype), self._dtype)
         form.addRow(labelled("&Shards", self._shard), self._shard)
         form.addRow(labelled("Compute &on", self._device), self._device)
@@ -149,6 +163,9 @@ class ExportFields(QWidget):
         self._device.set_choices(state.devices, form.device)
         for widget in (self._format, self._format_label):
             widget.setVisible(len(state.formats) > 1)
+        self._format_note.setText(format_text(form))
+        self._format_note.setVisible(bool(self._format_note.text()))
+        self._shard.setEnabled(form.format != "onnx")
         self._quietly(self._shard, partial(self._show_shard, form.shard_gb))
         for name, box in self._checks.items():
             self._quietly(box, partial(box.setChecked, getattr(form, name)))

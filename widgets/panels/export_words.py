@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from widgets.common.format import bytes_text, duration_text, plural
 
 if TYPE_CHECKING:
-    from widgets.panels.state import ExportState, JobRow, Note
+    from widgets.panels.state import ExportForm, ExportState, JobRow, Note
 
 _ORDER = {"error": 0, "warning": 1, "info": 2, "ok": 3}
 
@@ -16,18 +16,35 @@ _ORDER = {"error": 0, "warning": 1, "info": 2, "ok": 3}
 def written(state: ExportState) -> tuple[str, ...]:
     """What will lie in the target folder, one line for each thing."""
     form, size = state.form, state.bytes_out
-    if form.format != "safetensors":
-        return (dict(state.formats).get(form.format, form.format),)
     limit = form.shard_gb * 1e9
-    if size is None or not limit or size <= limit:
+    if form.format == "onnx":
+        lines = ["model.onnx (from 1.9 GB on with a data file)"]
+    elif size is None or not limit or size <= limit:
         lines = [f"model.safetensors ({bytes_text(size)})" if size is not None else "the weights as safetensors"]
     else:
         lines = [f"about {ceil(size / limit)} safetensors files of up to {bytes_text(limit)}, and their index"]
+    if form.format == "both":
+        lines.append("model.onnx, a graph that reads the safetensors beside it")
     if form.sidecars:
         lines.append("config.json and the base's tokenizer files")
     if form.card:
         lines.append("README.md, a model card with the recipe")
     return tuple(lines)
+
+
+def format_text(form: ExportForm) -> str:
+    """What a format costs and gives; "" for plain safetensors."""
+    if form.format == "onnx":
+        return (
+            "Compared with torch. Needs twice the space while it is written, and some 10 s more for the first export "
+            "of an architecture. Cannot be merged again."
+        )
+    if form.format == "both":
+        return (
+            "Compared with torch. The graph takes under 1 MB and reads the weights beside it; some 10 s more for the "
+            "first export of an architecture."
+        )
+    return ""
 
 
 def space_share(state: ExportState) -> float | None:
