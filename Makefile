@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: run test check lint types contracts pytest bench soak e2e demo clean
+.PHONY: run test check lint types contracts pytest bench results soak e2e demo clean
 
 run: $(VENV)/.app
 	$(BIN)/python main.py
@@ -28,6 +28,9 @@ pytest: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	QT_QPA_PLATFORM=offscreen $(BIN)/python -m tests.benchmarks
+
+results: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.results
 
 soak: $(VENV)/.dev
 	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -m soak

@@ -54,7 +54,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("file.convert_pickle", "File", "Con&vert a pickle safely…", (),
            "Turn a .pt, .ckpt or .bin state dict into safetensors, in a process that can do nothing else."),
     Action("file.export", "File", "&Export merged model…", ("Ctrl+E",), "Write the merged model to disk.", "experts"),
-    Action("file.bundle", "File", "Export task &bundle…", (), "Pack all experts into one file: masks, one vector.",
+    Action("file.bundle", "File", "Export as task &bundle…", (), "Pack all experts into one file: masks, one vector.",
            "mix"),
     Action("file.quit", "File", "&Quit", ("Ctrl+Q",), "Close Mixdown."),
     Action("edit.undo", "Edit", "&Undo", ("Ctrl+Z",), "Take back the last change.", "undo"),

@@ -123,7 +123,7 @@ class BundleExport(QObject):
     def _browse(self) -> None:
         start = self.dialog.form().path or str(Path.home() / f"tasks{_SUFFIX}")
         path, _ = QFileDialog.getSaveFileName(
-            self.dialog, "Export task bundle", start, _FILES, options=QFileDialog.Option.DontConfirmOverwrite
+            self.dialog, "Export as task bundle", start, _FILES, options=QFileDialog.Option.DontConfirmOverwrite
         )
         if path:
             self.dialog.set_form(replace(self.dialog.form(), path=str(Path(path).with_suffix(_SUFFIX))))

@@ -11,7 +11,7 @@ from PySide6.QtGui import QGuiApplication, QWheelEvent
 from PySide6.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QProgressBar, QPushButton, QWidget
 
 from widgets.panels.export_panel import ExportPanel
-from widgets.panels.export_words import checks_text, forecast_text, space_text, written
+from widgets.panels.export_words import checks_text, forecast_text, format_text, space_text, written
 from widgets.panels.state import ExportForm, ExportState, JobRow, Note
 
 if TYPE_CHECKING:
@@ -186,6 +186,11 @@ def test_what_is_said() -> None:
     assert written(STATE)[0] == "model.safetensors (248 MB)"
     assert written(many)[0] == "about 3 safetensors files of up to 5 GB, and their index"
     assert len(written(replace(STATE, form=replace(STATE.form, sidecars=False, card=False)))) == 1
+    onnx = replace(STATE, form=replace(STATE.form, format="onnx"))
+    assert written(onnx)[0].startswith("model.onnx") and not any("safetensors" in line for line in written(onnx))
+    both = written(replace(STATE, form=replace(STATE.form, format="both")))
+    assert both[0] == "model.safetensors (248 MB)" and both[1].startswith("model.onnx")
+    assert not format_text(STATE.form) and "twice the space" in format_text(onnx.form)
     assert space_text(STATE) == "Needs 248 MB of 212 GB free"
     assert space_text(many) == "Needs 12 GB, only 10 GB free: 2 GB missing"
     assert space_text(ExportState()) == "Size not known yet"

@@ -65,7 +65,7 @@ class BundleDialog(QDialog):
         super().__init__(parent)
         self.state, self._form, self._quiet = BundleState(), BundleForm(), False
         self.setObjectName("bundle-dialog")
-        self.setWindowTitle("Export task bundle")
+        self.setWindowTitle("Export as task bundle")
         self._make_fields()
         self._make_foot()
         self._shown: object = ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_FIRST = ("index", "desk", "models", "quick-eval", "export", "cli", "methods", "shortcuts")
+_FIRST = ("index", "desk", "models", "quick-eval", "export", "bundles", "cli", "methods", "shortcuts")
 _LARGEST = 1_000_000
 
 

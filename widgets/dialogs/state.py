@@ -67,6 +67,8 @@ class PreferencesState:
         eval_rows: Most rows of a task in quick eval.
         device: "auto", "cpu" or "cuda".
         devices: (id, label) pairs.
+        runner: Who scores: "auto", "torch" or "onnxruntime".
+        runners: (id, label) pairs.
         threads: Threads of a merge, 0 for one for each core.
         cores: Cores of this machine.
     """
@@ -76,6 +78,8 @@ class PreferencesState:
     eval_rows: int = 300
     device: str = "auto"
     devices: tuple[tuple[str, str], ...] = (("auto", "Automatic"), ("cpu", "CPU"))
+    runner: str = "auto"
+    runners: tuple[tuple[str, str], ...] = (("auto", "Automatic: the faster one"), ("torch", "torch"))
     threads: int = 0
     cores: int = 1
 
