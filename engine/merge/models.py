@@ -17,6 +17,7 @@ from engine.files.hashing import fingerprint
 from engine.files.model import Checkpoint, FileStamp, TensorInfo
 from engine.merge.inputs import Inputs
 from engine.methods.spec import Method, Value
+from engine.recipe.per_expert import owners, split
 from engine.recipe.recipe import Recipe
 from engine.recipe.resolve import effective, tensor_spots
 
@@ -55,9 +56,16 @@ def complete_params(recipe: Recipe, method: Method, names: Sequence[str]) -> dic
 
     Raises:
         OutOfRange: if a value is not allowed.
-        BadRecipe: if a parameter is unknown or names an expert that the recipe does not have.
+        BadRecipe: if a parameter is unknown, or names or is for an expert that the recipe does not have.
     """
     params = method.complete(dict(recipe.params))
+    known = {*names, *(expert.name for expert in recipe.experts)}
+    for stranger in sorted(owners(params) - known):
+        raise BadRecipe(
+            f"A parameter is set for {stranger!r}, which is no expert of the recipe.",
+            where=", ".join(name for name in params if split(name)[1] == stranger),
+            hint=f"Take it out, or choose one of: {', '.join(names)}.",
+        )
     for param in method.params:
         if param.role != "expert":
             continue

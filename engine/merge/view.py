@@ -49,6 +49,12 @@ class ModelView:
         """Number of experts."""
         return len(self._jobs[0].used) if self._jobs else len(self._loader.plan.models.experts)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of every expert, in canonical order."""
+        names = self._loader.plan.models.names
+        return tuple(names[t] for t in self._jobs[0].used) if self._jobs else names
+
     def map(self, function: Callable[[Chunk], R]) -> Iterator[R]:
         """Apply `function` to every chunk; results come in chunk order."""
 

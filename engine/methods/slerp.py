@@ -25,12 +25,11 @@ the norm does not dip on the way.
 - **One expert:** from the base (fader 0) to the expert (fader 1). **Two experts:** between them, at
   `t = c₂ / (c₁ + c₂)`; no base is needed. Values outside 0 … 1 go on along the same arc.
 - The angle is measured for each whole tensor. The weights are turned, not the task vectors.
-- Where the tensors point the same way or opposite ways (|cosine| above 0.9995), or one of them is 0, the
-  result is the straight line, as in the reference code. Two fine-tunes of one base nearly always do: then
-  **SLERP is the weighted average**, and the report says for how many tensors.
+- Where the tensors point the same way or opposite ways (|cosine| above 0.9995) the result is the straight
+  line, as in the reference code. Two fine-tunes of one base nearly always do: then **SLERP is the weighted
+  average**, and the report says for how many tensors. A tensor of norm 0 counts as standing at a right angle.
 - Opposite tensors pass through 0 at t = 0.5, as in mergekit and its source.
-- mergekit and fusion_bench give the same numbers (mergekit turns by 90° where one tensor is 0). Mixdown
-  measures the angle in float64.
+- mergekit and fusion_bench give the same numbers. Mixdown measures the angle in float64.
 - Faders at 0 give the base. Two faders that cancel out (1 and −1) are refused.
 
 Reproducibility class **A**: the same bytes on any device, thread count and chunk size (the arc's two factors
@@ -41,7 +40,7 @@ PARALLEL = 0.9995
 """Above this |cosine| the arc is a straight line."""
 
 TINY = 1e-8
-"""A tensor of at most this norm counts as 0."""
+"""A tensor of at most this norm is not divided by it, which leaves a right angle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Angle:
     """The angle between the two ends of one tensor.
 
     Attributes:
-        cosine: Of the angle; 1 where one end is 0.
+        cosine: Of the angle; 0 where the norm of one end is.
         note: "lerp" where the arc is a straight line.
     """
 
@@ -87,9 +86,8 @@ def _measure(view: View, **_: Value) -> Angle:
         return steps.reduce.product_blocks(_ends(chunk.deltas, chunk.base))
 
     aa, ab, bb = steps.reduce.collect(view.map(products)) or (0.0, 0.0, 0.0)
-    if min(sqrt(aa), sqrt(bb)) <= TINY:
-        return Angle(1.0, "lerp")
-    cosine = max(-1.0, min(1.0, ab / (sqrt(aa) * sqrt(bb))))
+    norms = [norm if norm > TINY else 1.0 for norm in (sqrt(aa), sqrt(bb))]
+    cosine = max(-1.0, min(1.0, ab / (norms[0] * norms[1])))
     return Angle(cosine, "lerp" if abs(cosine) > PARALLEL else "")
 
 

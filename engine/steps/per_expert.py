@@ -42,7 +42,7 @@ def each(value: Number, names: Sequence[str]) -> tuple[float, ...]:
 
 
 def seen(value: Number, view: View) -> tuple[float, ...]:
-    """The number of every model of a view; its names are read off the first chunk if they are needed.
+    """The number of every model of a view.
 
     Args:
         value: One for all, or for each.
@@ -51,10 +51,7 @@ def seen(value: Number, view: View) -> tuple[float, ...]:
     Returns:
         T numbers.
     """
-    if not isinstance(value, PerExpert):
-        return (value,) * view.models
-    names = next(iter(view.map(lambda chunk: chunk.span.names)), None)
-    return (value.common,) * view.models if names is None else value.of(names)
+    return value.of(view.names) if isinstance(value, PerExpert) else (value,) * view.models
 
 
 def is_between(value: Number, low: float = 0.0, high: float = 1.0) -> bool:

@@ -23,8 +23,13 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Matrix = list[list[float]]
 Ends = Callable[[Chunk], tuple[Tensor, Tensor]]
 
-STRAIGHT = 1e-16
-"""Where 1 - cosine^2 is at most this, an arc is a straight line."""
+STRAIGHT = 1e-14
+"""Arcs with 1 - cos^2 of at most this are straight lines: mergekit's 1e-16 is below what float64 can tell, so that
+opposite vectors would be divided by rounding errors."""
+
+CANCELLED = 1e-7
+"""A mean of unit vectors shorter than this times the sum of the weights has no direction: a length from float64 inner
+products is good to 1e-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,7 @@ def toward_mean(products: Matrix, weights: Sequence[float], tiny: float) -> Blen
     norms = [sqrt(row[s]) for s, row in enumerate(products)]
     units = [w / (norm + tiny) for w, norm in zip(weights, norms, strict=True)]
     length = sqrt(max(0.0, _square(products, units)))
-    if length < tiny:
+    if length < max(tiny, CANCELLED * fsum(map(abs, weights))):
         return Blend(tuple(weights), "lerp")
     size = fsum(w * norm for w, norm in zip(weights, norms, strict=True)) / length
     return Blend(tuple(u * size for u in units))

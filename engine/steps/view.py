@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -74,6 +74,10 @@ class View(Protocol):
     @property
     def models(self) -> int:
         """Number of experts T."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Name of every expert, in canonical order: T of them."""
 
     def map(self, function: Callable[[Chunk], R]) -> Iterator[R]:
         """Apply `function` to every chunk on worker threads; results come in chunk order."""

@@ -344,9 +344,7 @@ def test_slerp_keeps_the_norm_between_equal_norms() -> None:
     assert measured.cosine == pytest.approx(float(x[0] @ x[1])) and measured.note == ""
 
 
-@pytest.mark.parametrize(
-    "end", [torch.zeros(4), torch.tensor([-2.0, 4.0, 0.0, 2.0]), torch.tensor([1.0, -2.0, 0.0, -1.001])]
-)
+@pytest.mark.parametrize("end", [torch.tensor([-2.0, 4.0, 0.0, 2.0]), torch.tensor([1.0, -2.0, 0.0, -1.001])])
 def test_slerp_falls_back_to_the_line(end: Tensor) -> None:
     start = torch.tensor([1.0, -2.0, 0.0, -1.0])
     merged = merge("slerp", {"w": start}, [{"w": end}], [0.25])["w"]
