@@ -23,6 +23,7 @@ from app.jobs_controller import JobsController
 from app.lateness import Lateness
 from app.mix_controller import MixController
 from app.overlap_controller import OverlapController
+from app.preview_controller import PreviewController
 from app.problems import as_problem
 from app.scores_controller import ScoresController
 from app.session import Session, reopen
@@ -35,7 +36,8 @@ from widgets.desk.state import Face
 from widgets.dialogs.state import Problem, RecentProject
 
 Severity = Literal["ok", "info", "warning", "error"]
-_HELP_PAGES = {"models": "models", "scores": "quick-eval", "export": "export", "method": "methods"}
+_HELP_PAGES = {"models": "models", "scores": "quick-eval", "export": "export", "method": "methods",
+               "sweep": "sweeps", "runs": "runs", "tune": "tuning"}  # fmt: skip
 
 
 class Desk(QObject):
@@ -64,6 +66,7 @@ class Desk(QObject):
         self.dialogs = Dialogs(self.workspace, window, self)
         self.export = ExportController(self.workspace, window.export, self.dialogs.ask_replace, self)
         self.overlap = OverlapController(self.workspace, self.desk, window.docks["overlap"], self)
+        self.preview = PreviewController(self.workspace, self)
         self.session = Session(self.workspace.store, self)
         self.lateness = Lateness(self) if os.environ.get("MIXDOWN_PROBE") else None
         self._problems: list[Problem] = []
@@ -167,6 +170,8 @@ class Desk(QObject):
         last = None if paths else self.session.restore()
         kept = self.session.set_aside() if paths else None
         if last is not None:
+            if self.session.restored is not None:
+                self.session.restored(last)
             reopen(workspace.store, last)
         elif not paths and not workspace.settings.welcomed:
             self._open_demo()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -100,6 +100,17 @@ class DeskController(QObject):
         self._canvas.setGrouping(grouping)
         self._workspace.change_settings(grouping=grouping)
         self.refresh()
+
+    @property
+    def expanded(self) -> tuple[str, ...]:
+        """Layers whose column is opened."""
+        return tuple(sorted(self._expanded))
+
+    def bring_back(self, expanded: Iterable[str], cells: Sequence[Cell]) -> None:
+        """Open columns and select cells as they were in an earlier session."""
+        self._expanded = frozenset(expanded)
+        self.refresh()
+        self.select(cells)
 
     def step_grouping(self, step: int) -> None:
         """One step finer (1) or coarser (-1)."""
@@ -222,7 +233,7 @@ class DeskController(QObject):
             self._canvas.setSelectionError(error.message if text.strip() else "", error.hint)
             return
         self._canvas.setSelectionError("")
-        self._canvas.setSelectedCells(self._cells_of(chosen))
+        self._canvas.setSelectedCells(self.cells_of(chosen))
         self.selectionChanged.emit()
 
     def _on_committed(self, text: str) -> None:
@@ -239,7 +250,7 @@ class DeskController(QObject):
         made = edit.apply_statement(self._workspace.recipe, statement, layout, default)
         self._workspace.store.apply(made, f"Set {text.strip()}")
 
-    def _cells_of(self, chosen: select.Selection) -> list[Cell]:
+    def cells_of(self, chosen: select.Selection) -> list[Cell]:
         """Cells of the desk that a selection touches."""
         layout, hits = self._workspace.layout, []
         if layout is None:

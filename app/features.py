@@ -12,11 +12,16 @@ from app import (
     bundle_drop,
     bundle_export,
     explain_controller,
+    preview_views,
+    recovery,
     runner_controller,
+    runs_controller,
     selection_actions,
+    sweep_controller,
     task_wizard,
     tensor_views,
     trust,
+    tune_controller,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +37,12 @@ FEATURES: tuple[Install, ...] = (
     tensor_views.install,
     task_wizard.install,
     runner_controller.install,
+    runs_controller.install,
+    preview_views.install,
     trust.install,
+    recovery.install,
+    sweep_controller.install,
+    tune_controller.install,
 )
 """Every feature, in the order in which they are wired."""
 

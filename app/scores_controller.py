@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
+from app.preview_state import reading, why
 from app.workspace import Workspace
 from engine.errors import MixdownError
 from engine.evaluate.score import Score
@@ -14,6 +17,9 @@ from engine.graphs.policy import RUNNERS
 from engine.recipe.recipe import TaskRef
 from widgets.panels.scores import ScoresPanel
 from widgets.panels.state import Reading, ScoresState, TaskScore
+
+if TYPE_CHECKING:
+    from app.preview_controller import PreviewController
 
 
 class ScoresController(QObject):
@@ -30,6 +36,7 @@ class ScoresController(QObject):
     def __init__(self, workspace: Workspace, panel: ScoresPanel, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._workspace, self._panel = workspace, panel
+        self.preview: PreviewController | None = None
         panel.evaluateRequested.connect(workspace.scoring.evaluate)
         panel.stopRequested.connect(workspace.scoring.stop)
         panel.autoToggled.connect(self.set_auto)
@@ -81,6 +88,8 @@ class ScoresController(QObject):
                 is_running=scoring.is_running,
                 reason=self._reason(),
                 note=self._note(),
+                live=self.preview.state.line if self.preview is not None else "",
+                live_tip=self.preview.state.tip if self.preview is not None else "",
             )
         )
 
@@ -91,7 +100,7 @@ class ScoresController(QObject):
         expert = recipe.experts[index] if index >= 0 else None
         mix = board.mix.scores.get(task.name) if board.mix else None
         problem = board.problems.get(task.name)
-        return TaskScore(
+        shown = TaskScore(
             task=task.name,
             base=_reading(board.models.get((recipe.base.path, task.name))) if recipe.base else None,
             expert=_reading(board.models.get((expert.path, task.name))) if expert else None,
@@ -102,6 +111,19 @@ class ScoresController(QObject):
             is_running=workspace.scoring.is_running and (mix is None or workspace.scoring.is_stale),
             problem=_why(problem) if problem else "",
         )
+        return self._heard(shown) if mix is None or shown.is_stale else shown
+
+    def _heard(self, row: TaskScore) -> TaskScore:
+        """The same with the live preview's number of the present recipe, where quick eval has none."""
+        live = self.preview
+        guess = live.estimates.get(row.task) if live is not None else None
+        if live is None or guess is None:
+            return row
+        stale = live.is_overridden and guess.state != "exact"
+        return replace(
+            row, mix=reading(guess), is_stale=False, problem="", quality="stale" if stale else guess.state,
+            error=guess.error or None, why=why(guess, overridden=stale),
+        )  # fmt: skip
 
     def _reason(self) -> str:
         recipe = self._workspace.recipe

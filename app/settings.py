@@ -31,6 +31,8 @@ class Settings:
         view: Face of the desk.
         grouping: Grouping of the desk's columns.
         commands: Commands last chosen in the palette, newest first.
+        history: Where runs are recorded: "" for the user's own file, another file, a database's URL, or "off".
+        run_columns: Columns of the table of runs; () for the usual ones.
         plugins: Whether the Python files in the plug-in folder are loaded at start.
     """
 
@@ -49,6 +51,8 @@ class Settings:
     view: str = "faders"
     grouping: str = "layer"
     commands: tuple[str, ...] = ()
+    history: str = ""
+    run_columns: tuple[str, ...] = ()
     plugins: bool = False
 
 

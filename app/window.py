@@ -108,7 +108,12 @@ class MainWindow(QMainWindow):
         overlap.setFeatures(QDockWidget.DockWidgetFeature.DockWidgetMovable)
         overlap.setTitleBarWidget(QWidget(overlap))
         docks["overlap"] = overlap
-        docks["inspector"].visibilityChanged.connect(lambda _: self.workspace.modelsChanged.emit())
+        examples = QDockWidget("Examples", self)
+        examples.setObjectName("dock-examples")
+        examples.setFeatures(QDockWidget.DockWidgetFeature.DockWidgetMovable)
+        examples.setTitleBarWidget(QWidget(examples))
+        docks["examples"] = examples
+        docks["inspector"].visibilityChanged.connect(self.workspace.modelsChanged)  # dies with either end
         return docks
 
     def _make_toolbar(self) -> None:
@@ -182,10 +187,11 @@ class MainWindow(QMainWindow):
         for name in DETAILS:
             self.addDockWidget(right, self.docks[name])
         self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.docks["overlap"])
+        self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.docks["examples"])
         for before, after in pairwise(DETAILS):
             self.tabifyDockWidget(self.docks[before], self.docks[after])
         for name, dock in self.docks.items():
-            dock.setVisible(name not in ("export", "overlap"))
+            dock.setVisible(name not in ("export", "overlap", "examples", "sweep", "tune", "runs"))
         for tabs in self.findChildren(QTabBar):
             tabs.setElideMode(Qt.TextElideMode.ElideNone)
             tabs.setUsesScrollButtons(True)

@@ -27,6 +27,8 @@ from widgets.desk.wording import cell_sentence, number, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from widgets.desk.table import DeskTable
+
 
 class MergeCanvas(QWidget):
     """The merge canvas: values in, wishes out.
@@ -142,6 +144,11 @@ class MergeCanvas(QWidget):
         page = 0 if state.is_empty else 1
         if self._pages.currentIndex() != page:
             self._pages.setCurrentIndex(page)
+
+    @property
+    def table(self) -> DeskTable:
+        """The faders, for what is drawn on them."""
+        return self._board.table
 
     @property
     def _state(self) -> DeskState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,21 @@ from widgets.desk.state import Cell, DeskState, MetricRow, changed_cells, change
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
 _SHOWN = Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemNeverHasChildren
+
+
+def _nothing(row: int, column: int) -> str:
+    """No remark on any cell."""
+    return ""
+
+
 _EDITABLE = _SHOWN | Qt.ItemFlag.ItemIsEditable
 
 
 class CoefficientModel(QAbstractTableModel):
     """A `DeskState` for Qt's views and for screen readers; it never changes the state itself.
+
+    Attributes:
+        remark: What else is known about a coefficient (row among experts, column), for tooltip and screen reader.
 
     Signals:
         edited: (row among experts, column, value) that somebody typed.
@@ -31,6 +42,7 @@ class CoefficientModel(QAbstractTableModel):
         super().__init__(parent)
         self.state = DeskState()
         self.pinned: tuple[MetricRow, ...] = ()
+        self.remark: Callable[[int, int], str] = _nothing
 
     @property
     def top(self) -> int:
@@ -100,9 +112,11 @@ class CoefficientModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.EditRole:
             return wording.exact(self.state.values[row, index.column()]).replace(wording.MINUS, "-")
         if role == Qt.ItemDataRole.ToolTipRole:
-            return wording.cell_tip(self.state, row, index.column())
+            return "\n".join(filter(None, (wording.cell_tip(self.state, row, index.column()),
+                                           wording.plain(self.remark(row, index.column())))))  # fmt: skip
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            return wording.cell_sentence(self.state, row, index.column())
+            return ", ".join(filter(None, (wording.cell_sentence(self.state, row, index.column()),
+                                           wording.plain(self.remark(row, index.column())))))  # fmt: skip
         return None
 
     def _metric_data(self, metric: MetricRow, column: int, role: int) -> Any:

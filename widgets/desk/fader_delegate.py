@@ -24,6 +24,7 @@ from PySide6.QtWidgets import QLineEdit, QStyledItemDelegate, QStyleOptionViewIt
 from widgets.desk.geometry import FaderGeometry, fader_geometry, number_text, snapped
 from widgets.desk.inks import expert_fill, expert_line, inks, mix, readable_on, small
 from widgets.desk.metric_painter import paint_metric
+from widgets.desk.tint import paint_slope, washed
 from widgets.desk.wording import number, parse_number
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class FaderDelegate(QStyledItemDelegate):
         has_focus: Whether the view has it.
         editor: The line edit that was opened last.
         narrowest: Width of the narrowest column, so that all numbers are written alike.
+        slopes: (T, C) what moving a fader up does to the score: 1 helps most, -1 hurts most, 0 unknown or nothing.
 
     Signals:
         leftEditor: (key, Shift held) after a typed value was committed with Return or Tab.
@@ -104,6 +106,7 @@ class FaderDelegate(QStyledItemDelegate):
         self.has_focus = False
         self.editor: NumberEdit | None = None
         self.narrowest = 10_000
+        self.slopes = np.zeros((0, 0))
         self._font, self._small = QFont(), QFont()
         self._metrics = QFontMetrics(self._small)
         self._styles: dict[int, str] = {}
@@ -114,6 +117,11 @@ class FaderDelegate(QStyledItemDelegate):
         self._metrics = QFontMetrics(self._small)
         self.narrowest = narrowest
         self._styles = {}
+
+    def _slope(self, row: int, column: int) -> float:
+        """What moving a fader up does, -1 to 1; 0 where it is not known."""
+        fits = self.slopes.shape == self._model.state.values.shape
+        return float(self.slopes[row, column]) if fits else 0.0
 
     def number_style(self, width: int) -> str:
         """The longest way to write numbers that fits every column."""
@@ -138,11 +146,14 @@ class FaderDelegate(QStyledItemDelegate):
         if row < top:
             paint_metric(painter, cell, self._model.pinned[row], column, self._font, chosen, self.narrowest)
         elif self.face != "curve":
-            painter.fillRect(cell, inks().tint if chosen else inks().panel)
+            ground = inks().tint if chosen else inks().panel
+            share = self._slope(row - top, column)
+            painter.fillRect(cell, ground if self.face == "heat" else washed(ground, share))
             {"faders": self._paint_fader, "numbers": self._paint_number, "heat": self._paint_heat}[self.face](
                 painter, cell, state, row - top, column
             )
             self._paint_marks(painter, cell, state, row - top, column)
+            paint_slope(painter, cell, share)
         if self._starts_layer(state, column):
             painter.fillRect(QRect(cell.left(), cell.top(), 1, cell.height()), inks().hair)
         if row >= top and self.face != "curve" and chosen:

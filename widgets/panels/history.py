@@ -36,6 +36,7 @@ class HistoryPanel(QWidget):
         pinChosen: Go to a pinned recipe (name).
         pinRemoved: Forget a pin (name).
         pinRenamed: Old and new name.
+        pinExplained: Explain the difference between a pin (name) and now.
     """
 
     stepChosen = Signal(int)
@@ -43,6 +44,7 @@ class HistoryPanel(QWidget):
     pinChosen = Signal(str)
     pinRemoved = Signal(str)
     pinRenamed = Signal(str, str)
+    pinExplained = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -111,6 +113,7 @@ class HistoryPanel(QWidget):
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.addAction("Use this recipe", lambda: self.pinChosen.emit(name))
+        menu.addAction("Explain difference to now…", lambda: self.pinExplained.emit(name))
         menu.addAction(icon("rename"), "Rename", lambda: self._pins.edit(index))
         menu.addAction(icon("remove"), "Remove", lambda: self.pinRemoved.emit(name))
         menu.popup(self._pins.viewport().mapToGlobal(at))

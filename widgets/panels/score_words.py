@@ -9,7 +9,7 @@ from widgets.common.format import UNKNOWN, number_text, score_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from widgets.panels.state import Reading
+    from widgets.panels.state import Reading, TaskScore
 
 
 def value_text(reading: Reading | None, *, with_unit: bool = False) -> str:
@@ -62,3 +62,21 @@ def way_text(reading: Reading) -> str:
         return ""
     unit = f" ({reading.unit})" if reading.unit else ""
     return f"{reading.metric}{unit}{'' if reading.is_higher_better else ', lower is better'}"
+
+
+def state_words(row: TaskScore) -> tuple[str, ...]:
+    """What kind of number the mix's score is, from long to short; the last one fits nearly everywhere."""
+    if row.is_running and row.quality == "exact":
+        return ("running", "…")
+    if row.is_stale:
+        return ("older recipe", "old")
+    if row.quality == "waiting":
+        return ("waiting for the fader", "waiting", "…")
+    if row.quality == "exact" or row.mix is None:
+        return ("exact", "") if row.mix is not None else ("",)
+    if row.quality == "stale":
+        return ("old estimate", "old")
+    if row.error is None:
+        return ("estimate", "est.")
+    off = number_text(row.error * (100 if row.mix.unit == "%" else 1), 1)
+    return (f"estimate, off by {off}", f"est., off by {off}", f"est. err {off}", "est.")

@@ -50,7 +50,7 @@ class ScoresPanel(QWidget):
         autoToggled: Whether to evaluate by itself.
         addTaskRequested: Choose a task file.
         removeTaskRequested: Take a task away (name).
-        taskChosen: The user went to a task (name).
+        taskChosen: The user went to a task (name), or to the average ("").
     """
 
     evaluateRequested = Signal()
@@ -76,6 +76,8 @@ class ScoresPanel(QWidget):
         policy.setRetainSizeWhenHidden(True)
         self._progress.setSizePolicy(policy)
         self._summary, self._note = squeezed(PlainLabel(wrap=True)), squeezed(dim(PlainLabel(wrap=True)))
+        self._live = squeezed(PlainLabel(wrap=True))
+        self._live.setObjectName("live-note")
         self._empty = EmptyHint("evaluate", "No tasks yet", "Add a task file with the + above, or open the demo: "
                                 "it brings tasks along.")  # fmt: skip
         layout = column(self, 6, 8)
@@ -86,6 +88,7 @@ class ScoresPanel(QWidget):
         layout.addWidget(self._table, 1)
         layout.addWidget(self._empty, 1)
         layout.addWidget(self._summary)
+        layout.addWidget(self._live)
         layout.addWidget(self._note)
         self.set_state(self.state)
 
@@ -103,6 +106,10 @@ class ScoresPanel(QWidget):
         self._summary.setVisible(bool(self._summary.text()))
         self._note.setText(state.note)
         self._note.setVisible(bool(state.note))
+        if (self._live.text(), self._live.toolTip()) != (state.live, tip(state.live_tip)):
+            self._live.setText(state.live)
+            self._live.setToolTip(tip(state.live_tip))
+        self._live.setVisible(bool(state.live))
 
     def _make_bar(self) -> QGridLayout:
         self._evaluate = QPushButton(icon("evaluate", "on_accent"), "Evaluate now")
@@ -181,7 +188,7 @@ class ScoresTable(QTableView):
     """The table; narrow ones show fewer columns, the bars carry the rest.
 
     Signals:
-        chosen: The user went to a task (name).
+        chosen: The user went to a task (name), or to the average ("").
         deleted: The Delete key.
     """
 
@@ -238,6 +245,5 @@ class ScoresTable(QTableView):
         self._model.set_compact(VERDICT not in shown)
 
     def _emit(self, index: QModelIndex) -> None:
-        task = self._model.task(index)
-        if task:
-            self.chosen.emit(task)
+        if index.isValid():
+            self.chosen.emit(self._model.task(index))

@@ -11,7 +11,7 @@ from widgets.common.format import percent_text
 from widgets.common.icons import paint_icon
 from widgets.common.theme import theme
 from widgets.desk.inks import expert_line, inks, paint_chip, small
-from widgets.panels.score_words import margin_text, place, reach
+from widgets.panels.score_words import margin_text, place, reach, state_words
 from widgets.panels.scores_model import BASE, DELTA, EXPERT, MIX, ROW_ROLE, TASK, VERDICT, Average
 from widgets.panels.state import Reading, TaskScore, verdict
 
@@ -70,12 +70,12 @@ class ScoreDelegate(QStyledItemDelegate):
         elif column in (DELTA, VERDICT):
             way = verdict(row.mix, row.base)
             tone = {1: colours.ok, -1: colours.error}.get(way, colours.dim)
-            _line(painter, box, 0, text, colours.dim if row.is_stale else tone)
+            _line(painter, box, 0, text, colours.dim if row.is_old else tone)
         else:
-            dimmed = column == MIX and row.is_stale
+            dimmed = column == MIX and row.is_old
             _line(painter, box, 0, text, colours.dim if dimmed or column == BASE else colours.text)
-            if column == MIX and (row.is_stale or row.is_running):
-                self._paint_state(painter, box, text, ("running", "…") if row.is_running else ("older recipe", "old"))
+            if column == MIX and row.mix is not None:
+                self._paint_state(painter, box, text, state_words(row))
             reading = {BASE: row.base, EXPERT: row.expert, MIX: row.mix}[column]
             self._paint_bar(painter, _bar_box(box), reading, row, column)
 
@@ -168,7 +168,14 @@ def _fill(row: TaskScore, column: int) -> QBrush:
         return QBrush(expert_line(max(0, row.expert_index)))
     if column == BASE:
         return QBrush(QColor(colours.dim))
-    return QBrush(QColor(colours.accent), Qt.BrushStyle.BDiagPattern if row.is_stale else Qt.BrushStyle.SolidPattern)
+    style = Qt.BrushStyle.SolidPattern
+    if row.quality == "waiting":
+        style = Qt.BrushStyle.Dense6Pattern
+    elif row.is_old:
+        style = Qt.BrushStyle.BDiagPattern
+    elif row.quality == "estimate":
+        style = Qt.BrushStyle.Dense4Pattern
+    return QBrush(QColor(colours.accent), style)
 
 
 def _bar_box(box: QRect) -> QRectF:

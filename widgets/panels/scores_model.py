@@ -48,6 +48,7 @@ class Average:
         unit: Unit of the means.
         places: Digits after the point where it is not "%".
         shares: Tasks of all units whose scores are in `normalised`.
+        is_estimate: Whether one of the mix's scores is an estimate.
     """
 
     base: float
@@ -59,6 +60,7 @@ class Average:
     unit: str = "%"
     places: int = 1
     shares: int = 0
+    is_estimate: bool = False
 
     def text(self, value: float) -> str:
         """One of the means in its unit."""
@@ -75,8 +77,8 @@ def average(rows: Sequence[TaskScore]) -> Average | None:
     unit = "%" if "%" in units else units[0]
     full = [scores for scores in known if scores[-1].unit == unit]
     base, expert, mix = (fmean(scores[at].value for scores in full) for at in (1, 2, 3))  # type: ignore[union-attr]
-    stale = any(r.is_stale for r, *_ in full)
-    return Average(base, expert, mix, fmean(shares), len(full), stale, unit, full[0][-1].places, len(shares))
+    stale, guess = any(r.is_old for r, *_ in full), any(r.quality != "exact" for r, *_ in full)
+    return Average(base, expert, mix, fmean(shares), len(full), stale, unit, full[0][-1].places, len(shares), guess)
 
 
 def summary_text(rows: Sequence[TaskScore]) -> str:
@@ -86,8 +88,10 @@ def summary_text(rows: Sequence[TaskScore]) -> str:
         return ""
     over = "" if mean.count == len(rows) else f" over {mean.count} of {len(rows)} tasks"
     over += f"; over {mean.shares}" if mean.shares != mean.count else ""
-    old = ", older recipe" if mean.is_stale else ""
-    return f"Average {mean.text(mean.mix)}{over}: {percent_text(mean.normalised)} of the experts' own scores{old}"
+    old = ", older recipe" if mean.is_stale and not mean.is_estimate else ""
+    about = "≈" if mean.is_estimate else ""
+    share = percent_text(mean.normalised)
+    return f"Average {about}{mean.text(mean.mix)}{over}: {share} of the experts' own scores{old}"
 
 
 def shown_columns(letters: float) -> tuple[int, ...]:
@@ -128,7 +132,9 @@ def row_text(row: TaskScore) -> str:
     if row.expert_index >= 0:
         lines.append(f"{expert_letter(row.expert_index)} {row.expert_name} {reading_text(row.expert)}")
     old = " (of an older recipe)" if row.is_stale else ""
-    lines.append(f"Mix {reading_text(row.mix)}{old}")
+    lines.append(f"Mix {'≈' if row.quality != 'exact' else ''}{reading_text(row.mix)}{old}")
+    if row.why:
+        lines.append(row.why)
     if row.mix is not None and row.base is not None:
         lines.append(f"{delta_text(row)} to the base: {VERDICT_WORDS[verdict(row.mix, row.base)]}")
     if row.normalised is not None:
@@ -217,9 +223,10 @@ class ScoresModel(QAbstractTableModel):
             return f"{VERDICT_SIGNS[way]} {VERDICT_WORDS[way] if way else 'unclear'}"
         if at == DELTA:
             known = self.is_compact and row.mix is not None and row.base is not None
-            return f"{delta_text(row)} {VERDICT_SIGNS[verdict(row.mix, row.base)]}" if known else delta_text(row)
+            way = verdict(row.mix, row.base) if known else 0  # "≈" marks estimates here
+            return f"{delta_text(row)} {VERDICT_SIGNS[way]}" if way else delta_text(row)
         reading = {BASE: row.base, EXPERT: row.expert, MIX: row.mix}[at]
-        return value_text(reading)
+        return f"{'≈' if at == MIX and row.quality != 'exact' and reading else ''}{value_text(reading)}"
 
     def _average_text(self, at: int) -> str:
         mean = self.mean
@@ -227,6 +234,6 @@ class ScoresModel(QAbstractTableModel):
             return ""
         texts = {BASE: mean.base, EXPERT: mean.expert, MIX: mean.mix}
         if at in texts:
-            return mean.text(texts[at])
+            return f"{'≈' if at == MIX and mean.is_estimate else ''}{mean.text(texts[at])}"
         gap = signed(mean.mix - mean.base) if mean.unit == "%" else number_text(mean.mix - mean.base, mean.places)
         return {TASK: "Average", DELTA: gap, VERDICT: percent_text(mean.normalised)}[at]

@@ -234,8 +234,9 @@ class _Group(QWidget):
 
 
 def inline_params(params: tuple[Param, ...]) -> tuple[Param, ...]:
-    """The parameters that stand in the sentence: numbers and experts, at most four."""
-    return tuple(p for p in params if p.role == "expert" or type(p.default) in (int, float))[:_INLINE]
+    """The method's own parameters that stand in the sentence: numbers and experts, at most four."""
+    own = [p for p in params if not p.name.startswith(("post", "drop_"))]
+    return tuple(p for p in own if p.role == "expert" or type(p.default) in (int, float))[:_INLINE]
 
 
 def experts_text(state: SentenceState) -> str:

@@ -133,12 +133,27 @@ class InspectorState:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A score with its 95 % interval, all from 0 to 1, and the number of rows behind it."""
+    """A score with its 95 % interval and the number of rows behind it.
+
+    Attributes:
+        value: From 0 to 1 where the unit is "%", else as it is.
+        low: Lower end of the interval.
+        high: Upper end.
+        count: Rows.
+        metric: What is measured, as the user sees it.
+        unit: "%", "" or a unit to print.
+        places: Digits after the point where the unit is not "%".
+        is_higher_better: Which way is better.
+    """
 
     value: float
     low: float
     high: float
     count: int
+    metric: str = "Accuracy"
+    unit: str = "%"
+    places: int = 1
+    is_higher_better: bool = True
 
     @property
     def margin(self) -> float:
@@ -157,7 +172,11 @@ def verdict(mix: Reading | None, base: Reading | None) -> int:
     gap = mix.value - base.value
     below = ((mix.value - mix.low) ** 2 + (base.high - base.value) ** 2) ** 0.5
     above = ((mix.high - mix.value) ** 2 + (base.value - base.low) ** 2) ** 0.5
-    return 1 if gap - below > 0 else -1 if gap + above < 0 else 0
+    way = 1 if gap - below > 0 else -1 if gap + above < 0 else 0
+    return way if mix.is_higher_better else -way
+
+
+ScoreQuality = Literal["exact", "estimate", "stale", "waiting"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +193,10 @@ class TaskScore:
         is_stale: Whether `mix` belongs to an older recipe.
         is_running: Whether it is being evaluated.
         problem: Why it cannot be evaluated, "" when it can.
+        quality: What kind of number `mix` is: measured on this recipe, estimated, estimated from too far away, or
+            lacking the effect of a fader that is not prepared yet.
+        error: How far such estimates were off lately, in the score's own unit; None if it is no estimate.
+        why: What makes it so, in a sentence.
     """
 
     task: str
@@ -185,13 +208,22 @@ class TaskScore:
     is_stale: bool = False
     is_running: bool = False
     problem: str = ""
+    quality: ScoreQuality = "exact"
+    error: float | None = None
+    why: str = ""
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the mix's number is not about the recipe as it is."""
+        return self.is_stale or self.quality in ("stale", "waiting")
 
     @property
     def normalised(self) -> float | None:
-        """The mix relative to the task's own expert."""
-        if self.mix is None or self.expert is None or self.expert.value == 0:
+        """The mix relative to the task's own expert, 1 if equally good; upside down where lower is better."""
+        if self.mix is None or self.expert is None:
             return None
-        return self.mix.value / self.expert.value
+        over, under = (self.mix, self.expert) if self.mix.is_higher_better else (self.expert, self.mix)
+        return over.value / under.value if under.value > 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +236,8 @@ class ScoresState:
         is_running: Whether one runs now.
         reason: Why Evaluate is disabled, "" when it is not.
         note: One line below the table ("validation rows, 0.8 s ago").
+        live: One line about the live preview, "" for none.
+        live_tip: The same in full.
     """
 
     rows: tuple[TaskScore, ...] = ()
@@ -211,6 +245,8 @@ class ScoresState:
     is_running: bool = False
     reason: str = ""
     note: str = ""
+    live: str = ""
+    live_tip: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
