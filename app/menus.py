@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMainWindow
+from shiboken6 import isValid
 
 from app.actions import ACTIONS, MENUS, WHEN, Action
 from widgets.dialogs.state import PaletteEntry
@@ -38,6 +39,8 @@ class Commands(QObject):
 
     def refresh(self, holds: Mapping[str, bool]) -> None:
         """Enable what can be done now; what cannot says why in its tooltip."""
+        if not isValid(self):  # the undo stack says its last word after the window has gone
+            return
         self._holds.update(holds)
         for action in ACTIONS:
             made = self._actions[action.id]

@@ -77,6 +77,7 @@ def layer_view(gram: Gram | None, names: Sequence[str], layout: Layout | None) -
         title=title,
         rows=tuple(f"{letters[a]}–{letters[b]} {names[a]}, {names[b]}" for a, b in pairs),
         columns=layers,
+        short_rows=tuple(f"{letters[a]}–{letters[b]}" for a, b in pairs),
         values=np.array([every[:, a, b] for a, b in pairs]),
         low=-1.0,
         high=1.0,
@@ -162,6 +163,7 @@ def role_view(
         title=f"{title}, {_lambda_text(found.masks.strictness[level], strictness)}{basis(found)}",
         columns=tuple(layers),
         parts=parts,
+        short=_short_parts(count),
         values=np.concatenate([active[:, :1], own, active[:, 2:]], axis=1) / sizes,
         colours=_role_inks(count),
         dropped=frozenset(i for i in range(len(parts)) if (k is not None and levels[i] < k) or ids[i] in gone),
@@ -171,6 +173,13 @@ def role_view(
         cut=k,
         meaning=f"To how many tasks weights matter. Hatched: {_HATCHED[is_preview]}.",
     )
+
+
+def _short_parts(count: int) -> tuple[str, ...]:
+    """The roles where there is no room for names, as "only A", "B", "shared by 2", "3"."""
+    own = (f"{'' if t else 'only '}{expert_letter(t)}" for t in range(count))
+    some = (f"{'shared by ' if n == 2 else ''}{n}" for n in range(2, count))
+    return ("nobody's", *own, *some, "everybody's")
 
 
 def _role_inks(count: int) -> tuple[str, ...]:

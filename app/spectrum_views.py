@@ -63,6 +63,7 @@ class SpectrumViews(QObject):
         page.bar.tensorChosen.connect(self._tensors.show_tensor)
         page.bar.measure.clicked.connect(lambda: self._measure(forced=True))
         view.pairChosen.connect(self._on_pair)
+        view.expertChosen.connect(lambda expert: self._on_pair(expert, expert))
 
     def refresh(self) -> None:
         """Show the chosen tensor's spectrum, or measure it."""

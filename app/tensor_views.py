@@ -324,7 +324,8 @@ class TensorViews(QObject):
     def _follow(self) -> None:
         """When the selection is about one layer, look at a tensor of it."""
         chosen, layout = self._desk.overlap.links.current, self._workspace.layout
-        if not self.is_shown or chosen is None or layout is None or len(chosen.places.layers) != 1:
+        is_seen = self._panel is not None and self._panel.isVisible() and self._panel.current in (VIEW, "spectrum")
+        if not is_seen or chosen is None or layout is None or len(chosen.places.layers) != 1:
             return
         places = chosen.places
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QRect, Qt, Signal
-from PySide6.QtGui import QBrush, QColor, QFocusEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import QBrush, QColor, QFocusEvent, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from widgets.common.text import plain, tip
 from widgets.common.theme import theme
+from widgets.plots.legend import Key, Legend
 from widgets.plots.marks import Box, Outline
 from widgets.plots.selected import Marks, runs
 from widgets.plots.state import Bars, equal, shown
@@ -39,7 +40,7 @@ class BarsView(QWidget):
         self._column, self._part = 0, -1
         self._marks, self._outline, self._cursor = Marks(), Outline(), Outline()
         self._line = pg.PlotCurveItem()
-        self._label = pg.TextItem(anchor=(1.0, 1.0))
+        self._label = pg.TextItem(anchor=(0.0, 0.5))
         self._dragging, self._gesture = False, 0
         self.plot = pg.PlotWidget(self)
         item = self.plot.getPlotItem()
@@ -64,7 +65,7 @@ class BarsView(QWidget):
             self.state = state
             self.setAccessibleName(state.title)
             return
-        same = state.columns == self.state.columns
+        same = state.columns == self.state.columns and (state.cut is None) == (self.state.cut is None)
         self.state = state
         self.setAccessibleName(state.title)
         self._paint()
@@ -102,8 +103,10 @@ class BarsView(QWidget):
 
     def fit(self) -> None:
         """Show all columns."""
+        columns = max(len(self.state.columns), 1)
+        room = 0.06 * columns if self.state.cut is not None else 0.0  # for the label beside the line of k
         self.plot.getPlotItem().getViewBox().setRange(
-            xRange=(-0.6, max(len(self.state.columns), 1) - 0.4), yRange=(0, 103), padding=0.01
+            xRange=(-0.6, columns - 0.4 + room), yRange=(-3, 103), padding=0.01
         )
 
     def _paint(self) -> None:
@@ -126,7 +129,10 @@ class BarsView(QWidget):
         item.addItem(self._outline)
         item.addItem(self._cursor)
         self._mark()
-        self._legend.show_parts([(self._brush(k), plain(part, _LONGEST)) for k, part in enumerate(state.parts)])
+        self._legend.show_keys([
+            Key(name=part, label=plain(part, _LONGEST), short=plain(short, _LONGEST), brush=self._brush(k))
+            for k, (part, short) in enumerate(zip(state.parts, state.short or state.parts, strict=True))
+        ])  # fmt: skip
 
     def _draw_cut(self) -> None:
         """The line below which Consensus drops everything; it can be dragged."""
@@ -136,7 +142,6 @@ class BarsView(QWidget):
         heights = 100 * state.below(state.cut)
         x = np.ravel([[c - 0.5, c + 0.5] for c in range(len(heights))])
         self._line.setData(x, np.repeat(heights, 2), pen=pg.mkPen(colour, width=2, style=Qt.PenStyle.DashLine))
-        self._label.fill = pg.mkBrush(QColor(theme().panel))
         self._label.setText(f"k = {state.cut}", color=colour)
         self._label.setPos(float(x[-1]), float(heights[-1]))
         item.addItem(self._line)
@@ -243,52 +248,3 @@ class BarsView(QWidget):
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange:
             self._paint()
-
-
-class Legend(QWidget):
-    """Names of the parts beside their colours, in one line that wraps."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._parts: list[tuple[QBrush, str]] = []
-
-    def show_parts(self, parts: list[tuple[QBrush, str]]) -> None:
-        """Show other parts."""
-        self._parts = parts
-        self.updateGeometry()
-        self.setFixedHeight(self._lines(self.width()) * self._line())
-        self.update()
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Wrap anew."""
-        super().resizeEvent(event)
-        self.setFixedHeight(self._lines(event.size().width()) * self._line())
-
-    def _line(self) -> int:
-        return self.fontMetrics().height() + 4
-
-    def _places(self, width: int) -> list[tuple[int, int]]:
-        """Left edge and line of every part."""
-        x, line, places = 0, 0, []
-        for _, name in self._parts:
-            wide = self.fontMetrics().horizontalAdvance(plain(name)) + 34
-            if x and x + wide > width:
-                x, line = 0, line + 1
-            places.append((x, line))
-            x += wide
-        return places
-
-    def _lines(self, width: int) -> int:
-        return max((line for _, line in self._places(width)), default=0) + 1
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        """Draw swatches and names."""
-        painter, tall = QPainter(self), self._line()
-        for (brush, name), (x, line) in zip(self._parts, self._places(self.width()), strict=True):
-            box = QRect(x, line * tall + (tall - 12) // 2, 12, 12)
-            painter.fillRect(box, brush)
-            painter.setPen(QColor(theme().line))
-            painter.drawRect(box)
-            painter.setPen(QColor(theme().text))
-            painter.drawText(x + 18, line * tall + (tall + self.fontMetrics().ascent()) // 2 - 1, plain(name))
-        painter.end()

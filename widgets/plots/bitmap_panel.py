@@ -15,6 +15,7 @@ from widgets.common.theme import theme
 from widgets.desk.inks import paint_chip, small
 from widgets.plots.bitmap_state import Bitmap, colour_table, legend, lettered, number
 from widgets.plots.bitmap_view import BitmapView
+from widgets.plots.selected import Marks
 from widgets.plots.state import shown
 
 _SIDE = 430
@@ -65,6 +66,7 @@ class BitmapPanel(QWidget):
         self.canvas = BitmapView()
         self.canvas.setAccessibleName("Weights of the tensor")
         self._reading: Reading | None = None
+        self._marks = Marks()
         self._where, self._what, self._block = PlainLabel("", ""), PlainLabel("", "", wrap=True), PlainLabel("", "dim")
         self._ramp = Ramp()
         self.readout = QTableWidget(0, len(_HEADS))
@@ -113,6 +115,12 @@ class BitmapPanel(QWidget):
         self.canvas.setAccessibleDescription(f"{state.title}. {state.meaning}")
         self._ramp.set_state(state)
         self._fill()
+
+    def set_marks(self, marks: Marks) -> None:
+        """Tint the rows of the selected experts."""
+        if marks != self._marks:
+            self._marks = marks
+            self._fill()
 
     def fit(self) -> None:
         """Show all of it."""
@@ -197,6 +205,10 @@ class BitmapPanel(QWidget):
         font = item.font()
         font.setBold(owns)
         item.setFont(font)
+        is_marked = r in self._marks.experts and not self._marks.every_expert
+        back = QColor(theme().selection)
+        back.setAlpha(60)
+        item.setBackground(back if is_marked else QColor(Qt.GlobalColor.transparent))
 
     def _verdict(self) -> str:
         """Base, merged value, sign and owner."""

@@ -7,19 +7,23 @@ import math
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, Qt, Signal
-from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QColor, QKeyEvent, QMouseEvent
+from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QColor, QFontMetrics, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from widgets.common.text import plain, tip
 from widgets.common.theme import theme
-from widgets.desk.inks import readable_on
+from widgets.desk.inks import readable_on, small
 from widgets.plots import colour_maps
 from widgets.plots.marks import Outline
 from widgets.plots.selected import Marks, runs
 from widgets.plots.state import Heat
 
 _MOST_TEXTS = 240
-_LONGEST = 18
+_NAMES, _LEGIBLE = 0.22, 76
+"""Share of the width that names of rows may take; pixels below which a part of a name says nothing."""
+
+_SMALL = 0.8
+"""Size of numbers in low cells."""
 
 
 class HeatView(QWidget):
@@ -136,14 +140,23 @@ class HeatView(QWidget):
         wide, tall = (abs(v) for v in box.viewPixelSize())
         if not wide or not tall:
             return
-        line = self.fontMetrics().height()
-        every = {"left": max(1, math.ceil(line * tall)), "top": max(1, math.ceil(6 * line * wide * 0.5))}
-        for side, names in (("left", self.state.rows), ("top", self.state.columns)):
-            ticks = [(i + 0.5, _short(name)) for i, name in enumerate(names) if i % every[side] == 0]
+        metrics = self.fontMetrics()
+        line, rows = metrics.height(), list(self.state.rows)
+        room = round(_NAMES * self.width())
+        if self.state.short_rows and max(map(metrics.horizontalAdvance, rows), default=0) > room:
+            rows = list(self.state.short_rows)
+        left = [_fitted(metrics, name, room) for name in rows]
+        columns = [_fitted(metrics, name, max(round(1 / wide) - 8, 1)) for name in self.state.columns]
+        longest = max(map(metrics.horizontalAdvance, columns), default=0) + 8
+        every = {"left": max(1, math.ceil(line * tall)), "top": max(1, math.ceil(longest * wide))}
+        for side, names in (("left", left), ("top", columns)):
+            ticks = [(i + 0.5, name) for i, name in enumerate(names) if i % every[side] == 0]
             self.plot.getPlotItem().getAxis(side).setTicks([ticks])
-        room = tall * (line + 2) <= 1 and wide * 3.4 * line <= 1
+        share = 1.0 if tall * (line + 2) <= 1 else _SMALL
+        is_room = tall * (share * line + 1) <= 1 and wide * share * 3.4 * line <= 1
         for text in self._texts:
-            text.setVisible(room)
+            text.setFont(self.font() if share == 1.0 else small(self.font(), share))
+            text.setVisible(is_room)
 
     def _write(self, picture: np.ndarray) -> None:
         """Numbers in the cells, if there are few enough to be read."""
@@ -239,6 +252,8 @@ class HeatView(QWidget):
             self.set_marks(self._marks)
 
 
-def _short(name: str) -> str:
+def _fitted(metrics: QFontMetrics, name: str, room: int) -> str:
+    """As much of a name as fits, but at least its first word: the expert's letter or the layer."""
     clean = plain(name)
-    return clean if len(clean) <= _LONGEST else f"{clean[: _LONGEST - 1]}…"
+    made = metrics.elidedText(clean, Qt.TextElideMode.ElideMiddle, room)
+    return clean.split(" ")[0] if made != clean and room < _LEGIBLE else made

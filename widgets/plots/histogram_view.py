@@ -13,6 +13,7 @@ from widgets.common.text import plain
 from widgets.common.theme import theme
 from widgets.desk.inks import expert_line
 from widgets.plots.dashes import dash_of
+from widgets.plots.legend import Key, Legend
 from widgets.plots.selected import Marks
 from widgets.plots.state import Histogram, equal
 
@@ -42,7 +43,7 @@ class HistogramView(QWidget):
         item.setMenuEnabled(False)
         for side in ("left", "bottom"):
             item.getAxis(side).enableAutoSIPrefix(False)
-        self._legend = item.addLegend(offset=(8, 8))
+        self._legend = Legend()
         self.line = pg.InfiniteLine(angle=90, movable=True)
         self.line.sigDragged.connect(self._on_drag)
         self.line.sigPositionChangeFinished.connect(self._on_release)
@@ -50,7 +51,9 @@ class HistogramView(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.plot)
+        layout.setSpacing(2)
+        layout.addWidget(self._legend)
+        layout.addWidget(self.plot, 1)
 
     def set_state(self, state: Histogram) -> None:
         """Show other distributions."""
@@ -83,9 +86,11 @@ class HistogramView(QWidget):
         colours, state, item = theme(), self.state, self.plot.getPlotItem()
         self.plot.setBackground(QColor(colours.panel))
         item.clear()
-        self._legend.clear()
-        self._legend.setColumnCount(1 + max(len(state.names) - 1, 0) // 6)
-        self._legend.setLabelTextColor(QColor(colours.text))
+        self._legend.show_keys([
+            Key(name=f"{expert_letter(t)} {name}", label=f"{expert_letter(t)} {plain(name, 22)}",
+                short=expert_letter(t), pen=pg.mkPen(expert_line(t), width=self._width(t), style=dash_of(t)))
+            for t, name in enumerate(state.names)
+        ])  # fmt: skip
         for side, label in (("left", "weights (log₁₀)"), ("bottom", "|τ| (log₁₀)")):
             item.getAxis(side).setTextPen(QColor(colours.text))
             item.getAxis(side).setPen(QColor(colours.line))
@@ -93,10 +98,10 @@ class HistogramView(QWidget):
         if len(state.edges) < 2:
             return
         x = np.log10(np.maximum(state.edges, 1e-30))
-        for t, name in enumerate(state.names):
+        for t in range(len(state.names)):
             y = np.log10(np.maximum(state.counts[t], 0.5))
             pen = pg.mkPen(expert_line(t), width=self._width(t), style=dash_of(t))
-            curve = pg.PlotDataItem(x, y, stepMode="center", pen=pen, name=f"{expert_letter(t)} {plain(name, 22)}")
+            curve = pg.PlotDataItem(x, y, stepMode="center", pen=pen)
             curve.curve.setClickable(True, 10)
             curve.sigClicked.connect(lambda *_, t=t: self.expertChosen.emit(t))
             item.addItem(curve)

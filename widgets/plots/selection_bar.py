@@ -110,8 +110,10 @@ class SelectionBar(QWidget):
 
     def _elide(self) -> None:
         """As much of the words as there is room for."""
-        words = plain(self.state.text) or "Nothing selected. Click in a view, or use the arrow keys and Enter."
         room = max(self._text.width() - 4, 120)
+        hint = "Nothing selected. Click in a view, or use the arrow keys and Enter."
+        short = hint if self._text.fontMetrics().horizontalAdvance(hint) <= room else "Nothing selected"
+        words = plain(self.state.text) or short
         self._text.setText(self._text.fontMetrics().elidedText(words, Qt.TextElideMode.ElideRight, room))
 
     def role_menu(self) -> QMenu:

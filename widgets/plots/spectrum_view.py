@@ -18,6 +18,7 @@ from widgets.desk.inks import expert_line
 from widgets.plots.bitmap_panel import chip
 from widgets.plots.dashes import dash_of
 from widgets.plots.heat_view import HeatView
+from widgets.plots.selected import Marks
 from widgets.plots.state import Heat, Table
 
 _MARKS = ("o", "s", "t", "d", "+", "x", "star")
@@ -81,7 +82,7 @@ class SpectrumView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.state = Spectrum()
-        self._at = -1
+        self._at, self._marks = -1, Marks()
         self.plot = pg.PlotWidget(self)
         item = self.plot.getPlotItem()
         item.hideButtons()
@@ -138,6 +139,17 @@ class SpectrumView(QWidget):
             self._at = -1
             self.fit()
 
+    def set_marks(self, marks: Marks) -> None:
+        """Draw the selected experts' lines thick, frame their cells and write their names bold."""
+        if marks != self._marks:
+            self._marks = marks
+            self._paint()
+            self._fill()
+            self.heat.set_marks(marks)
+
+    def _is_marked(self, expert: int) -> bool:
+        return expert in self._marks.experts and not self._marks.every_expert
+
     def fit(self) -> None:
         """Show all of it."""
         self.plot.getPlotItem().autoRange()
@@ -161,7 +173,11 @@ class SpectrumView(QWidget):
         x, every = np.arange(1, state.values.shape[1] + 1), max(1, state.values.shape[1] // 12)
         for t, y in enumerate(self.logs()):
             colour = expert_line(t)
-            item.addItem(pg.PlotDataItem(x, y, connect="finite", pen=pg.mkPen(colour, width=2, style=dash_of(t))))
+            item.addItem(
+                pg.PlotDataItem(
+                    x, y, connect="finite", pen=pg.mkPen(colour, width=4 if self._is_marked(t) else 2, style=dash_of(t))
+                )
+            )
             marks = pg.PlotDataItem(x[t % every :: every], y[t % every :: every], pen=None, symbol=_MARKS[t % 7],
                                     symbolSize=8, symbolBrush=colour, symbolPen=pg.mkPen(colours.panel))  # fmt: skip
             item.addItem(marks)
@@ -176,6 +192,9 @@ class SpectrumView(QWidget):
             texts = (plain(name), f"{state.effective[t]:.1f}", f"{int(state.energy[t])}")
             for c, text in enumerate(texts):
                 item = QTableWidgetItem(text)
+                font = item.font()
+                font.setBold(self._is_marked(t))
+                item.setFont(font)
                 if c:
                     item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 else:

@@ -28,6 +28,7 @@ class Heat:
         diverging: Whether 0 is in the middle and both directions matter.
         unit: "" for plain numbers, "%" for shares of 1.
         meaning: One sentence on what a number says.
+        short_rows: Rows for where there is little room; may be empty.
         row_experts: Experts (row index on the desk) that a row is about, for their chips.
         column_experts: Experts that a column is about; empty where the columns are layers.
         empty: What to do when there is nothing to show.
@@ -42,6 +43,7 @@ class Heat:
     diverging: bool = False
     unit: str = ""
     meaning: str = ""
+    short_rows: tuple[str, ...] = ()
     row_experts: tuple[tuple[int, ...], ...] = ()
     column_experts: tuple[tuple[int, ...], ...] = ()
     empty: str = "Needs a base and two experts. Drop another model or open the demo."
@@ -69,6 +71,7 @@ class Bars:
         title: What it is.
         columns: C column names.
         parts: K part names.
+        short: The same for a legend without room ("only A", "B", …); may be empty.
         values: (C, K) shares that add to at most 1.
         colours: K colours (hex).
         dropped: Parts that the method would leave out, drawn grey.
@@ -83,6 +86,7 @@ class Bars:
     title: str
     columns: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    short: tuple[str, ...] = ()
     values: np.ndarray = field(default_factory=_nothing)
     colours: tuple[str, ...] = ()
     dropped: frozenset[int] = frozenset()

@@ -11,10 +11,13 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from widgets.common.colours import expert_letter
 from widgets.common.text import plain, tip
 from widgets.common.theme import theme
-from widgets.desk.inks import expert_line
+from widgets.desk.inks import expert_line, small
 from widgets.plots.marks import Outline
 from widgets.plots.selected import Marks, runs
 from widgets.plots.state import UpSet, shown
+
+_NAMES, _SMALL = 132, 0.78
+"""Pixels for names; size of the letters where rows are low."""
 
 
 class UpSetView(QWidget):
@@ -43,7 +46,7 @@ class UpSetView(QWidget):
             plot.setMouseEnabled(x=True, y=False)
             plot.getAxis("left").enableAutoSIPrefix(False)
             plot.hideAxis("bottom")
-            plot.getAxis("left").setWidth(120)
+            plot.getAxis("left").setWidth(_NAMES)
         self.dots.invertY(True)
         self.canvas.ci.layout.setSpacing(2)
         self.canvas.ci.layout.setContentsMargins(0, 4, 4, 0)
@@ -65,13 +68,17 @@ class UpSetView(QWidget):
 
     def _share_room(self) -> None:
         """Rows of dots as high as their names, but the bars keep two fifths; names that do not fit are left out."""
-        line, sets = self.fontMetrics().height() + 2, self.state.sets
-        rows = max(min(len(sets) * line + 8, round(0.6 * self.height())), 40)
+        roomy, sets = self.fontMetrics().height() + 2, self.state.sets
+        is_tight = len(sets) * roomy + 8 > 0.6 * self.height()
+        line = round(_SMALL * roomy) if is_tight else roomy
+        rows = max(min(len(sets) * line + 8, round((0.66 if is_tight else 0.6) * self.height())), 40)
         self.dots.setMinimumHeight(rows)
         self.dots.setMaximumHeight(rows)
-        every = max(1, -int(-len(sets) * line * 0.75 // rows))
-        names = [(t, f"{expert_letter(t)} {plain(name, 13)}") for t, name in enumerate(sets) if t % every == 0]
-        self.dots.getAxis("left").setTicks([names])
+        every = max(1, -int(-len(sets) * line * 0.8 // rows))
+        names = [(t, f"{expert_letter(t)} {plain(name, 16)}") for t, name in enumerate(sets) if t % every == 0]
+        axis = self.dots.getAxis("left")
+        axis.setStyle(tickFont=small(self.font(), _SMALL) if is_tight else self.font())
+        axis.setTicks([names])
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Share the room anew."""
@@ -126,6 +133,7 @@ class UpSetView(QWidget):
             plot.clear()
             plot.getAxis("left").setTextPen(QColor(colours.text))
             plot.getAxis("left").setPen(QColor(colours.line))
+        self.bars.getAxis("left").setLabel("weights, %", color=colours.text)  # after the pen
         if not self._shown:
             return
         x = np.arange(len(self._shown))
