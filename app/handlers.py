@@ -284,7 +284,7 @@ class Handlers(QObject):
     def view_details(self, checked: bool) -> None:
         """Show or hide the panels on the right."""
         for name, dock in self._desk.window.docks.items():
-            if name not in ("models", "export", "overlap"):
+            if name not in ("models", "export", "overlap", "sweep", "tune", "runs"):
                 dock.setVisible(checked)
 
     def view_overlap(self, checked: bool) -> None:

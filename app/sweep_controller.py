@@ -1,0 +1,336 @@
+"""Sweeps: a grid or a triangle of mixes measured in the background; any of them can be put on the desk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
+
+from app import places, sweep_state
+from app.jobs import FINISHED, Job
+from app.project import without_hashes
+from app.side_docks import add_dock, show_dock
+from app.sweep_axes import axis, sweepables, values_of
+from app.sweep_state import Cells, Plan, label_of
+from engine.errors import BadRecipe, MixdownError
+from engine.evaluate.task import Task
+from engine.merge.inputs import Inputs
+from engine.preview.grid import Sweep, simplex, simplex_recipe
+from engine.progress import Token
+from engine.recipe.recipe import Recipe
+from widgets.plots.sweep_state import Phase, Quantity, Span, SweepState, SweepWish
+
+if TYPE_CHECKING:
+    from app.desk import Desk
+    from engine.preview.sweep import Outcome
+    from widgets.plots.sweep_panel import SweepPanel
+
+KEY = "sweep"
+SHOW_MS = 120
+"""New cells are drawn at most this often."""
+_ROWS = 128
+
+
+def install(desk: Desk) -> Mapping[str, Callable[..., None]]:
+    """Add the sweep panel and its action."""
+    controller = SweepController(desk)
+    return {"mix.sweep": controller.open}
+
+
+class SweepController(QObject):
+    """Connects the sweep panel with the workspace.
+
+    Args:
+        desk: The assembled desk.
+
+    Signals:
+        adopted: The recipe that was put on the desk.
+    """
+
+    adopted = Signal(object)
+    _arrived = Signal(object, object)
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self._desk, self._workspace = desk, desk.workspace
+        self.dock = add_dock(desk, "sweep", "Sweep", "overlap")
+        self._panel: SweepPanel | None = None
+        self.cells: Cells | None = None
+        self.measure, self._pair = "", ("", "")
+        self._running, self._error, self._asked = False, "", _remembered()
+        self._drawn: tuple[Any, ...] = ()
+        self._views: dict[str, Any] = {}
+        self._soon = QTimer(self, interval=SHOW_MS, singleShot=True)
+        self._soon.timeout.connect(self.refresh)
+        self._arrived.connect(self._on_arrived, Qt.ConnectionType.QueuedConnection)
+        self.dock.visibilityChanged.connect(self._later)
+        workspace = self._workspace
+        for signal in (workspace.store.recipeChanged, workspace.modelsChanged, workspace.scoring.scoresChanged,
+                       workspace.settingsChanged, workspace.runner.jobsChanged):  # fmt: skip
+            signal.connect(self._later)
+
+    def _later(self, *_: object) -> None:
+        if self.dock.isVisible() and not self._soon.isActive():
+            self._soon.start()
+
+    # Panel ---------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Show the panel and give it the keyboard."""
+        panel = self.panel()
+        show_dock(self._desk, self.dock, "overlap", "examples", "runs")
+        self.refresh()
+        panel.form.focus_first()
+
+    def panel(self) -> SweepPanel:
+        """The panel; made when it is first wanted, because pyqtgraph takes a moment to load."""
+        if self._panel is None:
+            from widgets.plots.sweep_panel import SweepPanel
+
+            panel = self._panel = SweepPanel()
+            panel.setMinimumHeight(370)
+            panel.form.runWanted.connect(self.run)
+            panel.form.pauseWanted.connect(self.pause)
+            panel.form.stopWanted.connect(self.stop)
+            panel.cellChosen.connect(self._choose_cell)
+            panel.pointChosen.connect(self._choose_point)
+            panel.measureChosen.connect(self._show_measure)
+            panel.pairChosen.connect(self._show_pair)
+            panel.told.connect(lambda text: self._desk.tell(text, "ok"))
+            panel.closeWanted.connect(self._close)
+            self.dock.setWidget(panel)
+        return self._panel
+
+    def _close(self) -> None:
+        self.dock.hide()
+        self._desk.window.canvas.setFocus()
+
+    def refresh(self) -> None:
+        """Show what is known; what has not changed is not made anew."""
+        if not self.dock.isVisible():
+            return
+        workspace, recipe, cells = self._workspace, self._workspace.recipe, self.cells
+        tasks = tuple((t.name, t.title) for t in workspace.scoring.board.tasks.values())
+        phase = self._phase()
+        state = SweepState(
+            quantities=tuple(Quantity(**{n: getattr(s, n) for n in _FIELDS}) for s in sweepables(recipe)),
+            experts=tuple((e.id, e.name) for e in recipe.experts), tasks=tasks,
+            wish=self._asked, rows=min(workspace.settings.eval_rows, _ROWS), phase=phase,
+            status=self._status(phase), reason=self._reason(),
+        )  # fmt: skip
+        if cells is not None:
+            drawn = (id(cells.plan), len(cells.found), self.measure, self._pair, recipe)
+            if drawn != self._drawn:
+                self._drawn = drawn
+                self._views = {
+                    "grid": sweep_state.grid(cells, self.measure, recipe),
+                    "lines": sweep_state.lines(cells, self.measure, recipe),
+                    "triangle": sweep_state.triangle(cells, self.measure, recipe),
+                    "front": sweep_state.front(cells, self._pair, recipe),
+                }
+            known = cells.plan.tasks
+            mean = (("", "Average over tasks"),) if len(known) > 1 else ()
+            state = replace(state, shown=cells.plan.shown, measures=(*mean, *known), measure=self.measure,
+                            pair=self._pair, **self._views)  # fmt: skip
+        self.panel().set_state(state)
+
+    def _reason(self) -> str:
+        """Why nothing can be swept now."""
+        if not self._workspace.scoring.board.tasks:
+            return "Add a quick-eval task first (Mix > Add task)."
+        if self._workspace.inputs() is None or not self._workspace.recipe.experts:
+            return "Needs a base and an expert that fit together."
+        return ""
+
+    def _job(self) -> Job | None:
+        """The job that measures; the newest, because a background job may have been started again."""
+        jobs = (job for job in reversed(self._workspace.runner.jobs) if job.key == KEY)
+        return next((job for job in jobs if job.state not in FINISHED and not job.dropped), None)
+
+    def _phase(self) -> Phase:
+        job = self._job() if self._running else None
+        return "idle" if job is None else "paused" if job.token.is_paused else "running"
+
+    def _status(self, phase: Phase) -> str:
+        if self._error:
+            return self._error
+        cells = self.cells
+        if cells is None:
+            return ""
+        done, count = len(cells.found), len(cells.plan.recipes)
+        if phase == "idle":
+            more = "" if done == count else " Press Run to go on; what was measured is remembered."
+            return f"{done} of {count} mixes measured.{more}"
+        job = self._job()
+        left = job.token.remaining_s if job is not None and job.state == "running" else None
+        eta = f" · about {_duration(left)} left" if left is not None and done >= 2 else ""
+        word = "paused" if phase == "paused" else "waiting" if job is not None and job.state == "waiting" else ""
+        return f"{done} of {count} mixes{f' · {word}' if word else eta}"
+
+    # Running -------------------------------------------------------------------------------------------------
+
+    def run(self, wish: SweepWish) -> None:
+        """Measure what is asked for; what was measured before comes from the score cache at once."""
+        workspace, inputs = self._workspace, self._workspace.inputs()
+        tasks = tuple(t for t in workspace.scoring.board.tasks.values() if t.name in wish.tasks)
+        self._error = ""
+        if inputs is None or not tasks:
+            self._error = self._reason() or "Tick at least one task."
+            self.refresh()
+            return
+        try:
+            plan = make_plan(workspace.recipe, wish, tasks)
+        except MixdownError as error:
+            self._error = f"{error.message} {error.hint}".strip()
+            self.refresh()
+            return
+        self.cells, self._running = Cells(plan), True
+        names = [t.name for t in tasks]
+        self.measure = self.measure if self.measure in names else ("" if len(names) > 1 else names[0])
+        self._pair = self._pair if set(self._pair) <= set(names) and self._pair[0] else (names[0], names[-1])
+        _remember(wish)
+        workspace.runner.submit(
+            f"Sweeping {len(plan.recipes)} mixes", lambda token: self._measure(plan, inputs, tasks, token), key=KEY,
+            background=True, done=lambda _: self._ended(), failed=self._failed,
+        )  # fmt: skip
+        self.refresh()
+
+    def _measure(self, plan: Plan, inputs: Inputs, tasks: tuple[Task, ...], token: Token) -> None:
+        """In a worker: every mix on every task, coarse to fine."""
+        from engine.preview.sweep import run_recipes
+        from engine.store.cache import ScoreCache
+
+        todo = [(index, plan.recipes[index]) for index in plan.order]
+        run_recipes(todo, inputs, tasks, rows=plan.wish.rows, cache=ScoreCache(places.score_cache_file()),
+                    progress=token, done=lambda outcome: self._tell(plan, outcome))  # fmt: skip
+
+    def _tell(self, plan: Plan, outcome: Outcome) -> None:
+        """In a worker: hand a cell to the GUI thread."""
+        self._arrived.emit(plan, outcome)
+
+    def _on_arrived(self, plan: Plan, outcome: Outcome) -> None:
+        if self.cells is not None and self.cells.plan is plan:
+            self.cells = Cells(plan, {**self.cells.found, outcome.index: outcome})
+            self._later()
+
+    def _ended(self) -> None:
+        self._running = False
+        self._later()
+
+    def _failed(self, error: MixdownError) -> None:
+        self._error = f"{error.message} {error.hint}".strip()
+        self._ended()
+
+    def pause(self) -> None:
+        """Hold, or go on."""
+        job = self._job()
+        if job is not None:
+            self._workspace.runner.pause(job, not job.token.is_paused)
+            self.refresh()
+
+    def stop(self) -> None:
+        """Stop measuring; what is known stays."""
+        self._workspace.runner.cancel_key(KEY)
+        self._running = False
+        self.refresh()
+
+    # Choosing ------------------------------------------------------------------------------------------------
+
+    def _show_measure(self, measure: str) -> None:
+        self.measure = measure
+        self.refresh()
+
+    def _show_pair(self, first: str, second: str) -> None:
+        self._pair = (first, second)
+        self.refresh()
+
+    def _choose_cell(self, row: int, column: int) -> None:
+        if self.cells is not None and self.cells.plan.sweep is not None:
+            self.adopt(row * self.cells.plan.sweep.shape[1] + column)
+
+    def _choose_point(self, index: int) -> None:
+        """A point of the front counts only the mixes that were measured."""
+        if self.cells is None:
+            return
+        if self.panel().tabs.currentIndex() == 1:
+            index = sweep_state.front_indices(self.cells, self._pair)[index]
+        self.adopt(index)
+
+    def adopt(self, index: int) -> None:
+        """Put a mix on the desk, exactly as it was measured: one step to undo."""
+        if self.cells is None:
+            return
+        plan, now = self.cells.plan, self._workspace.recipe
+        start, here = without_hashes(plan.start), without_hashes(now)
+        if (start.base, start.experts) != (here.base, here.experts):
+            self._desk.tell("The models on the desk have changed since this sweep. Run it again.", "warning")
+            return
+        mix = replace(plan.recipes[index], base=now.base, experts=now.experts, tasks=now.tasks, extras=now.extras)
+        self._workspace.store.apply(mix, f"Adopt {plan.labels[index]}")
+        self.adopted.emit(mix)
+        self.refresh()
+
+
+_FIELDS = ("id", "label", "low", "high", "count", "least", "most", "whole")
+
+
+def make_plan(recipe: Recipe, wish: SweepWish, tasks: tuple[Task, ...]) -> Plan:
+    """All mixes of a wish.
+
+    Raises:
+        BadRecipe: if there is nothing to sweep, or too much.
+        OutOfRange: if a value is not allowed.
+    """
+    titles = tuple((t.name, t.title) for t in tasks)
+    if wish.form == "triangle":
+        if len(set(wish.experts)) < 3 or "" in wish.experts:
+            raise BadRecipe("A triangle needs three different experts.", hint="Choose another corner.")
+        shares = simplex(wish.steps)
+        names = [recipe.expert(e).name for e in wish.experts]
+        mixes = tuple(simplex_recipe(recipe, wish.experts, share, wish.total) for share in shares)
+        labels = tuple(", ".join(f"{n} {s * wish.total:.2f}" for n, s in zip(names, share, strict=True))
+                       for share in shares)  # fmt: skip
+        order = sorted(range(len(shares)), key=lambda i: (max(shares[i]) < 1, 0 not in shares[i], i))
+        return Plan(wish=wish, start=recipe, recipes=mixes, labels=labels, order=tuple(order), shares=tuple(shares),
+                    tasks=titles)  # fmt: skip
+    whole = {s.id: s.whole for s in sweepables(recipe)}
+    spans = [span for span in (wish.x, wish.y) if span is not None]
+    if len({span.id for span in spans}) < len(spans):
+        raise BadRecipe("Columns and rows sweep the same number.", hint="Choose another number for the rows.")
+    axes = [axis(recipe, s.id, values_of(s.low, s.high, s.count, whole=whole.get(s.id, False))) for s in spans]
+    sweep = Sweep(axes[0], axes[1] if len(axes) > 1 else None)
+    rows, columns = sweep.shape
+    order = [r * columns + c for r, c in sweep.order()]
+    cells = [(r, c) for r in range(rows) for c in range(columns)]
+    labels = tuple(
+        ", ".join(label_of(recipe, s.id, a.values[at]) for s, a, at in zip(spans, axes, (c, r), strict=False))
+        for r, c in cells
+    )
+    return Plan(wish=wish, start=recipe, recipes=tuple(sweep.recipe(recipe, r, c) for r, c in cells), labels=labels,
+                order=tuple(order), sweep=sweep, tasks=titles)  # fmt: skip
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _remember(wish: SweepWish) -> None:
+    """Keep the form for the next start; nothing is lost if that fails."""
+    try:
+        (places.home() / "sweep.json").write_text(json.dumps(asdict(wish)), "utf-8")
+    except OSError:
+        return
+
+
+def _remembered() -> SweepWish | None:
+    """The form of the last time; the file is our own, and what does not fit is ignored."""
+    try:
+        raw = json.loads((places.home() / "sweep.json").read_text("utf-8"))
+        spans = {n: Span(**raw[n]) if raw[n] is not None else None for n in ("x", "y")}
+        more = {"experts": tuple(raw["experts"]), "tasks": tuple(raw["tasks"]), **spans}
+        return SweepWish(**{**raw, **more})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

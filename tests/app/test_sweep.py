@@ -1,0 +1,132 @@
+"""The sweep panel in the assembled window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from app import sweep_state
+from app.desk import Desk
+from app.sweep_controller import SweepController, _remembered
+from engine.evaluate import mix as mix_module
+from tests.app.tune_kit import write_family
+from widgets.plots.sweep_state import Span, SweepWish
+
+Settled = Callable[[Desk], None]
+GRID = SweepWish(x=Span("param:scale", 0.2, 0.6, 3), y=Span("gain:e0", 0.0, 1.0, 2), tasks=("digits", "other"),
+                 rows=32)  # fmt: skip
+
+
+@pytest.fixture
+def sweep(desk: Desk, tmp_path: Path, settled: Settled) -> SweepController:
+    desk.workspace.store.apply(write_family(tmp_path), "Load", "")
+    settled(desk)
+    found = desk.findChild(SweepController)
+    assert found is not None
+    desk.window.commands.trigger("mix.sweep")
+    assert found.dock.isVisible() and found.panel().state.reason == ""
+    return found
+
+
+def _run(desk: Desk, sweep: SweepController, wish: SweepWish, qtbot: QtBot, settled: Settled) -> None:
+    sweep.run(wish)
+    qtbot.waitUntil(lambda: not sweep._running, timeout=60_000)
+    settled(desk)
+    sweep.refresh()
+
+
+def test_a_grid_fills_is_adopted_by_keyboard_and_comes_again_from_the_cache(
+    desk: Desk, sweep: SweepController, qtbot: QtBot, settled: Settled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run(desk, sweep, GRID, qtbot, settled)
+    panel, cells = sweep.panel(), sweep.cells
+    grid = panel.frames["grid"]
+    assert cells is not None and np.isfinite(grid.view.state.values).all() and grid.view.state.values.shape == (2, 3)
+    assert "to" in grid.view.sentence(0, 1) and "32 rows" in grid.view.sentence(0, 1)
+    head, body = grid.table()
+    assert len(body) == 6 and "average low" in head and "Other <b>digits</b>" in grid.csv()
+    assert grid.svg().startswith(b"<?xml")
+
+    undo, before = desk.workspace.store.undo_stack, desk.workspace.recipe
+    count = undo.count()
+    grid.view.setFocus()
+    for key in (Qt.Key.Key_Right, Qt.Key.Key_Right, Qt.Key.Key_Down, Qt.Key.Key_Return):
+        qtbot.keyClick(grid.view, key)
+    adopted = desk.workspace.recipe
+    assert adopted == before.with_param("scale", 0.4).with_gain("e0", 1.0) and undo.count() == count + 1
+    sweep.refresh()
+    assert grid.view.state.here == (1, 1)
+    undo.undo()
+    assert desk.workspace.recipe == before
+
+    panel.tabs.setCurrentIndex(1)
+    front = panel.frames["front"].view.state
+    assert len(front.xy) == 6 and front.front
+    panel.frames["front"].view.chosen.emit(0)
+    assert undo.undoText().startswith("Adopt scale 0.2")
+    undo.undo()
+    panel.tabs.setCurrentIndex(0)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("measured again")
+
+    values = grid.view.state.values.copy()
+    monkeypatch.setattr(mix_module, "merged_state", refuse, raising=False)
+    monkeypatch.setattr("engine.merge.run.merged_state", refuse)
+    _run(desk, sweep, GRID, qtbot, settled)
+    np.testing.assert_array_equal(panel.frames["grid"].view.state.values, values)
+
+
+def test_a_line_and_a_triangle(desk: Desk, sweep: SweepController, qtbot: QtBot, settled: Settled) -> None:
+    _run(desk, sweep, replace(GRID, y=None), qtbot, settled)
+    line = sweep.panel().frames["lines"].view
+    assert line.state.stops == (0.2, 0.4, 0.6) and [len(part.x) for part in line.state.lines] == [3, 3, 3]
+    assert (line.state.lines[-1].low < line.state.lines[-1].y).all()
+    sweep._show_measure("other")
+    assert [part.thick for part in line.state.lines] == [False, True]
+
+    _run(desk, sweep, replace(GRID, form="triangle", experts=("e0", "e1", "e2"), steps=2, total=3.0), qtbot, settled)
+    triangle = sweep.panel().frames["triangle"].view
+    assert triangle.state.corners == ("one", "two", "three") and len(triangle.state.xy) == 6
+    triangle.setFocus()
+    triangle.move_to(0)
+    qtbot.keyClick(triangle, Qt.Key.Key_Return)
+    shares = sweep.cells.plan.shares[0] if sweep.cells else ()
+    gains = [desk.workspace.recipe.gain(e) for e in ("e0", "e1", "e2")]
+    assert gains == [3 * share for share in shares]
+
+
+def test_stop_keeps_cells_and_changed_models_are_not_overwritten(
+    desk: Desk, sweep: SweepController, qtbot: QtBot, settled: Settled
+) -> None:
+    sweep.run(replace(GRID, x=Span("param:scale", 0.1, 0.9, 9)))
+    qtbot.waitUntil(lambda: sweep.cells is not None and len(sweep.cells.found) >= 2, timeout=60_000)
+    sweep.pause()
+    assert sweep._phase() == "paused"
+    sweep.pause()
+    sweep.stop()
+    settled(desk)
+    assert sweep.cells is not None and 2 <= len(sweep.cells.found) < 18 and sweep._phase() == "idle"
+    assert "remembered" in sweep._status("idle")
+    store = desk.workspace.store
+    store.apply(store.recipe.without_expert("e2"), "Remove", "")
+    count = store.undo_stack.count()
+    sweep.adopt(0)
+    assert store.undo_stack.count() == count
+    assert _remembered() == replace(GRID, x=Span("param:scale", 0.1, 0.9, 9))  # for the next start
+
+
+def test_problems_are_said_in_the_panel(desk: Desk, sweep: SweepController) -> None:
+    sweep.run(replace(GRID, y=GRID.x))
+    assert "same number" in sweep.panel().state.status
+    sweep.run(replace(GRID, tasks=()))
+    assert "at least one task" in sweep.panel().state.status
+    sweep.run(replace(GRID, form="triangle", experts=("e0", "e0", "e1")))
+    assert "three different" in sweep.panel().state.status
+    assert sweep_state.Grid(title="").is_empty

@@ -1,0 +1,140 @@
+"""The tuner panel in the assembled window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pytestqt.qtbot import QtBot
+
+from app.desk import Desk
+from app.lateness import Lateness
+from app.tune_controller import TuneController
+from engine.methods import find
+from engine.recipe.recipe import Rule
+from engine.recipe.resolve import group_spots, resolve
+from tests.app.tune_kit import write_family
+
+Settled = Callable[[Desk], None]
+
+
+@pytest.fixture
+def tuning(
+    desk: Desk, tmp_path: Path, settled: Settled, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot
+) -> TuneController:
+    monkeypatch.setattr("app.tune_controller.FRAME_MS", 5)
+    desk.workspace.store.apply(write_family(tmp_path), "Load", "")
+    settled(desk)
+    found = desk.findChild(TuneController)
+    assert found is not None
+    found._frame.setInterval(5)
+    found._settle.setInterval(60)
+    desk.window.commands.trigger("mix.tune")
+    assert found.dock.isVisible() and found.panel().start.isEnabled()
+    return found
+
+
+def _start(tuning: TuneController, rounds: int) -> None:
+    tuning._edit("rounds", rounds)
+    tuning.panel().start.click()
+    assert tuning.phase == "running" and not tuning.panel().start.isEnabled()
+
+
+def _ended(tuning: TuneController, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: tuning.phase == "done", timeout=90_000)
+
+
+def _faders(desk: Desk) -> np.ndarray:
+    recipe, layout = desk.workspace.recipe, desk.workspace.layout
+    assert layout is not None
+    return resolve(recipe, group_spots(layout), find(recipe.method).coefficient)
+
+
+def test_the_faders_move_as_one_step_to_undo_and_the_test_rows_are_read_on_demand(
+    desk: Desk, tuning: TuneController, qtbot: QtBot, settled: Settled
+) -> None:
+    store, before = desk.workspace.store, desk.workspace.recipe
+    count, late = store.undo_stack.count(), Lateness(desk)
+    _start(tuning, 2)
+    _ended(tuning, qtbot)
+    assert late.summary()["p95"] < 50
+    run = tuning.current
+    assert run is not None and run.best is not None and run.test is None
+    assert store.undo_stack.count() == count + 1 and store.recipe.rules == run.best.recipe.rules != before.rules
+    assert run.best.value < run.steps[0].value
+    first = store.recipe.rules
+    state = tuning.panel().state
+    assert [row.task for row in state.rows] == ["Digits", "Other <b>digits</b>", "Mean of the tuned tasks"]
+    assert "±" in state.rows[0].after and "seed 0" in state.basis and "validation" in state.basis
+    assert len(tuning.panel().frame.table()[1]) == len(run.steps)
+
+    tuning.panel().test.click()
+    qtbot.waitUntil(lambda: tuning.panel().state.test.startswith("Test rows"), timeout=60_000)
+    assert tuning.panel().state.rows[0].test_after and not tuning.panel().test.isEnabled()
+    store.undo_stack.undo()
+    assert store.recipe == before
+    settled(desk)
+    _start(tuning, 2)
+    _ended(tuning, qtbot)
+    assert store.recipe.rules == first  # the same seed
+
+
+def test_a_fader_taken_by_hand_is_pinned_and_tuning_goes_on(desk: Desk, tuning: TuneController, qtbot: QtBot) -> None:
+    store = desk.workspace.store
+    _start(tuning, 8)
+    qtbot.waitUntil(lambda: tuning.current is not None and len(tuning.current.steps) >= 3, timeout=60_000)
+    store.apply(store.recipe.with_rules([Rule(expert="e0", layer="1", value=0.123)]), "Set one", "hand")
+    run = tuning.current
+    assert run is not None and run.pinned is not None and run.pinned.any() and tuning.phase == "running"
+    held = run.pinned.copy()
+    assert not held[1:].any() and "pinned" in _refreshed(tuning)
+    steps = len(run.steps)
+    qtbot.waitUntil(lambda: len(run.steps) > steps + 2, timeout=60_000)
+    _ended(tuning, qtbot)
+    assert np.allclose(_faders(desk)[held], 0.123) and not np.allclose(_faders(desk)[~held], 1.0)
+    assert (run.pinned == held).all()
+
+
+def _refreshed(tuning: TuneController) -> str:
+    tuning.refresh()
+    return tuning.panel().state.pinned
+
+
+def test_pause_keep_revert_and_a_change_of_method(
+    desk: Desk, tuning: TuneController, qtbot: QtBot, settled: Settled
+) -> None:
+    store, before = desk.workspace.store, desk.workspace.recipe
+    count = store.undo_stack.count()
+    _start(tuning, 20)
+    qtbot.waitUntil(lambda: tuning.current is not None and len(tuning.current.steps) >= 2, timeout=60_000)
+    tuning.panel().pause.click()
+    assert tuning.phase == "paused" and tuning.panel().pause.text() == "Go on"
+    tuning.panel().pause.click()
+    tuning.panel().keep.click()
+    assert tuning.phase == "done" and store.undo_stack.count() <= count + 1
+    tuning.panel().revert.click()
+    assert store.recipe == before and store.undo_stack.count() == count
+    settled(desk)
+    _start(tuning, 20)
+    qtbot.waitUntil(lambda: tuning.current is not None and len(tuning.current.steps) >= 2, timeout=60_000)
+    store.apply(store.recipe.with_param("scale", 0.4), "Set scale", "")
+    assert tuning.phase == "idle"
+    qtbot.waitUntil(lambda: not desk.workspace.runner.active(), timeout=10_000)
+    assert "changed" in tuning._note
+    qtbot.wait(50)
+    assert dict(store.recipe.params)["scale"] == 0.4  # no late step
+
+
+def test_problems_are_said(desk: Desk, tuning: TuneController, qtbot: QtBot) -> None:
+    panel = tuning.panel()
+    panel.tasks.choose(())
+    panel.start.click()
+    assert "at least one task" in panel.state.status and tuning.phase == "idle"
+    panel.tasks.choose(("digits",))
+    store = desk.workspace.store
+    store.apply(store.recipe.with_method("linear", {}), "Average", "")
+    panel.start.click()
+    qtbot.waitUntil(lambda: tuning.phase != "running", timeout=60_000)
+    assert "depend on each other" in tuning._note
