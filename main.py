@@ -10,6 +10,10 @@ def main() -> int:
     from app.cli import is_command, run
 
     arguments = sys.argv[1:]
+    if arguments[:1] == ["--export-worker"]:
+        from app.export_worker import main as work
+
+        return work()
     if is_command(arguments):
         return run(arguments)
     from app.gui import open_window

@@ -10,11 +10,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from app import cli_bundle, cli_explain, cli_onnx, cli_overlap, cli_tasks, cli_trust
+from app import cli_bundle, cli_explain, cli_history, cli_onnx, cli_overlap, cli_tasks, cli_trust, cli_tune
 from app.version import VERSION
 from engine.errors import Cancelled, MixdownError
 
-MODULES = (cli_bundle, cli_onnx, cli_overlap, cli_explain, cli_trust, cli_tasks)
+MODULES = (cli_bundle, cli_onnx, cli_overlap, cli_explain, cli_trust, cli_tasks, cli_history, cli_tune)
 """Modules that bring commands of their own: `COMMANDS`, `add_parsers` and one `command_NAME` for each."""
 
 COMMANDS = (
@@ -30,7 +30,8 @@ COMMANDS = (
 
 EPILOG = """examples:
   main.py                                    open the window
-  main.py model.safetensors other/           open the window with these models
+  main.py model.safetensors other/           open the window (or the one that is open) with these models
+  main.py --new-window                       open another window
   main.py merge --base base --expert chat --expert code --method ties --param density=0.2 \\
                 --set "chat : attn : 3-6 = 0.7" --out merged
   main.py merge mix.mixdown --out merged     a saved recipe
@@ -41,6 +42,9 @@ EPILOG = """examples:
   main.py onnx merged --out merged.onnx
   main.py overlap --base base --expert chat --expert code --csv
   main.py explain a.mixdown b.mixdown        what is different, and where it shows
+  main.py tune mix.mixdown --out tuned.mixdown
+  main.py sweep mix.mixdown --axis "scale=0.1:0.6:6" --csv
+  main.py history --filter "ties score>80"    what was exported, and how good it was
   main.py compress --base base --expert chat --expert code --out tasks.safetensors
   main.py restore tasks.safetensors --task chat --base base --out chat-again
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app import cli_onnx, cli_recipes, doctor, places, workbench
+from app import cli_onnx, cli_recipes, doctor, places, recording, workbench
 from app import cli_output as output
 from engine.errors import BadRecipe, EvalProblem, MissingKeys, OutOfRange
 from engine.files.ancestry import detect_base
@@ -109,8 +109,12 @@ def _merge_one(recipe: Recipe, out: Path, arguments: argparse.Namespace, token: 
     )  # fmt: skip
     cli_onnx.use("torch")
     with output.progress_line(token, quiet=arguments.json):
+        device = doctor.pick_device(arguments.device)
         done = export(plan, out, options=options, provenance=workbench.provenance(now), progress=token,
-                      device=doctor.pick_device(arguments.device), threads=arguments.threads or None)  # fmt: skip
+                      device=device, threads=arguments.threads or None)  # fmt: skip
+        trouble = recording.record_export(now, done, device, progress=token)
+    if trouble:
+        print(f"mixdown: warning: {trouble}", file=sys.stderr)
     if arguments.save_recipe:
         save_project(now, Path(arguments.save_recipe))
     if not arguments.json:

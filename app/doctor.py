@@ -15,8 +15,8 @@ from typing import Any
 from app.version import VERSION
 from engine.errors import BadRecipe
 
-PACKAGES = ("torch", "PySide6_Essentials", "safetensors", "numpy", "transformers", "onnxruntime", "onnx", "onnxscript", "SQLAlchemy",
-            "pyqtgraph")  # fmt: skip
+PACKAGES = ("torch", "PySide6_Essentials", "safetensors", "numpy", "transformers", "onnxruntime", "onnx",
+            "onnxscript", "SQLAlchemy", "pyqtgraph")  # fmt: skip
 FLOORS = {"torch": (2, 10), "safetensors": (0, 8), "transformers": (5, 3), "onnx": (1, 21)}
 """Versions below these have known security holes."""
 

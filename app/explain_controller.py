@@ -37,6 +37,7 @@ class ExplainController(QObject):
         self._dialog: ExplainDialog | None = None
         self._names = (_NOW, _NOW)
         self._scores: dict[Recipe, Scores] = {}
+        self._guests: dict[str, Recipe] = {}
         self._scoring = False
         self._soon = QTimer(self, interval=80, singleShot=True)
         self._soon.timeout.connect(self.refresh)
@@ -61,16 +62,23 @@ class ExplainController(QObject):
         self._dialog.show()
         self.refresh()
 
+    def compare(self, guests: Mapping[str, Recipe], scores: Mapping[Recipe, Scores]) -> None:
+        """Show the window for one or two recipes from elsewhere, by name; with one, against now."""
+        self._guests = dict(guests)
+        self._scores.update(scores)
+        self.open(*list(guests)[:2])
+
     def _choose(self, first: int, second: int) -> None:
         names = self._all()
         self._names = (names[first], names[second])
         self.refresh()
 
     def _all(self) -> list[str]:
-        return [*(name for name in self._workspace.store.pins if name != _NOW), _NOW]
+        return [*dict.fromkeys((*self._guests, *(n for n in self._workspace.store.pins if n != _NOW))), _NOW]
 
     def _recipe(self, name: str) -> Recipe:
-        return self._workspace.recipe if name == _NOW else self._workspace.store.pins.get(name, self._workspace.recipe)
+        known = {**self._workspace.store.pins, **self._guests}
+        return self._workspace.recipe if name == _NOW else known.get(name, self._workspace.recipe)
 
     def refresh(self) -> None:
         """Compare again and show it."""
@@ -92,7 +100,11 @@ class ExplainController(QObject):
             and all(self._inputs(r) is not None for r in (first, second)),
             is_scoring=self._scoring,
         )
-        if found is not None and self._workspace.layout is not None:
+        if found is None:
+            from app.explain_state import said_rows
+
+            state = replace(state, changes=said_rows(first, second))
+        elif self._workspace.layout is not None:
             from app.explain_state import change_rows, heat, summary
 
             state = replace(state, summary=summary(found), changes=change_rows(found),

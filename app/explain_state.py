@@ -8,7 +8,8 @@ import numpy as np
 
 from engine.evaluate.score import Score, difference
 from engine.files.model import Layout
-from engine.live.explain import Explained
+from engine.live.explain import Explained, said
+from engine.recipe.recipe import Recipe
 from widgets.plots.state import Heat
 
 _MOST = 400
@@ -28,6 +29,11 @@ def change_rows(found: Explained) -> tuple[tuple[str, str, str], ...]:
     rows = tuple((c.what, c.before or "–", c.after or "–") for c in found.changes[:_MOST])
     more = len(found.changes) - len(rows)
     return (*rows, (f"and {more} more", "", "")) if more > 0 else rows
+
+
+def said_rows(first: Recipe, second: Recipe) -> tuple[tuple[str, str, str], ...]:
+    """The same without weights at hand: method, parameters, experts, mutes, gains."""
+    return tuple((c.what, c.before or "–", c.after or "–") for c in said(first, second))
 
 
 def heat(found: Explained, layout: Layout) -> Heat:
@@ -50,11 +56,25 @@ def heat(found: Explained, layout: Layout) -> Heat:
 
 def score_rows(before: Mapping[str, Score], after: Mapping[str, Score]) -> tuple[tuple[str, ...], ...]:
     """Scores of both, their difference and its 95 % interval."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, score in before.items():
         if name in after:
-            low, high = difference(score, after[name])
-            change = 100 * (after[name].value - score.value)
-            texts = (f"{change:+.1f} points", f"{100 * low:+.1f} … {100 * high:+.1f}")
-            rows.append((name, f"{score.value:.1%}", f"{after[name].value:.1%}", *(t.replace("-", "−") for t in texts)))
+            other = after[name]
+            if (score.metric, score.split) != (other.metric, other.split):
+                rows.append((name, with_interval(score), with_interval(other), "not comparable", ""))
+                continue
+            share = score.measure.unit == "%"
+            unit, factor = ("points", 100.0) if share else (score.measure.unit, 1.0)
+            low, high = (factor * end for end in difference(score, other))
+            places = 1 if share else score.measure.places
+            texts = (f"{factor * (other.value - score.value):+.{places}f} {unit}".rstrip(),
+                     f"{low:+.{places}f} … {high:+.{places}f}")  # fmt: skip
+            rows.append((name, with_interval(score), with_interval(other), *(t.replace("-", "−") for t in texts)))
     return tuple(rows)
+
+
+def with_interval(score: Score) -> str:
+    """ "84.2% [80.1%, 87.6%]", with the unit of other measures."""
+    value, low, high = (score.measure.text(v) for v in (score.value, score.low, score.high))
+    unit = "" if score.measure.unit == "%" else f" {score.measure.unit}"
+    return f"{value}{unit} [{low}, {high}]"

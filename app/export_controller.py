@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QObject, QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 
+from app import export_host
 from app.command_line import command_for
-from app.doctor import pick_device
+from app.export_job import ExportJob
 from app.jobs import Job
 from app.jobs_controller import row
-from app.workbench import hashed, provenance, remarks
+from app.recording import record_export
+from app.workbench import remarks
 from app.workspace import Workspace
 from engine.errors import MixdownError
 from engine.merge.inputs import Inputs
@@ -25,10 +27,15 @@ from widgets.panels.export_panel import ExportPanel
 from widgets.panels.state import ExportForm, ExportState, Note
 
 if TYPE_CHECKING:
-    from engine.export.options import Exported, ExportOptions
+    from engine.export.options import Exported, ExportOptions, Format
     from engine.export.preflight import Preflight
 
 CHECK_DELAY_MS = 120
+_FORMATS = (
+    ("safetensors", "Model folder (safetensors)"),
+    ("onnx", "ONNX graph"),
+    ("both", "safetensors and ONNX"),
+)
 _DTYPES = (("", "as the base"), ("BF16", "bfloat16"), ("F16", "float16"), ("F32", "float32"))
 
 
@@ -105,6 +112,7 @@ class ExportController(QObject):
 
     def start(self) -> None:
         """The panel was opened: propose a target and check it."""
+        export_host.warm()
         if not self._form.path:
             folder = Path(self._workspace.settings.export_folder or Path.home())
             self._form = replace(self._form, path=str(free_name(folder, "merged")))
@@ -132,6 +140,7 @@ class ExportController(QObject):
         self._panel.set_state(
             ExportState(
                 form=self._form,
+                formats=_FORMATS,
                 dtypes=self._dtypes(),
                 devices=self._workspace.devices,
                 notes=self._notes(check),
@@ -183,6 +192,7 @@ class ExportController(QObject):
             return ""
         store, form = self._workspace.store, self._form
         options = [*(["--dtype", form.dtype] if form.dtype else []), *(["--no-verify"] if not form.verify else [])]
+        options += ["--format", form.format] if form.format != "safetensors" else []
         if form.shard_gb and form.shard_gb != ExportForm().shard_gb:
             options += ["--shard-size", f"{form.shard_gb:g}GB"]
         return command_for(recipe, layout, form.path, options, store.path if not store.is_edited else None)
@@ -222,6 +232,7 @@ class ExportController(QObject):
             replace=replace_old,
             card=form.card,
             sidecars=form.sidecars,
+            format=cast("Format", form.format),
         )
 
     # The export ----------------------------------------------------------------------------------------------
@@ -278,7 +289,8 @@ class ExportController(QObject):
         if job is not None:
             text = f"Exported {bytes_text(done.bytes)} in {duration_text(done.seconds)}."
             job.message = f"{text} {remarks(done.notes)}".strip()
-            job.actions = (("open_folder", "Open folder"), ("open_expert", "Open as expert"))
+            is_model = any(file.suffix == ".safetensors" for file in done.files)
+            job.actions = (("open_folder", "Open folder"), *([("open_expert", "Open as expert")] if is_model else []))
         self.exported.emit(done)
         self._on_recipe()
 
@@ -294,15 +306,12 @@ class ExportController(QObject):
 def export_work(
     recipe: Recipe, inputs: Inputs, out: Path, options: ExportOptions, device: str, threads: int
 ) -> Callable[[Token], Exported]:
-    """The export as a job: hash what is not hashed yet, plan, merge and write."""
+    """The export as a job, in a process of its own: a crash in there does not take the window with it."""
 
     def work(token: Token) -> Exported:
-        from engine.export.folder import export
-        from engine.merge.plan import make_plan
-
-        now = hashed(recipe, inputs, token)
-        return export(make_plan(now, inputs), out, options=options, provenance=provenance(now), progress=token,
-                      device=pick_device(device), threads=threads or None)  # fmt: skip
+        made = export_host.export(ExportJob(recipe, out, options, device, threads), inputs, token)
+        record_export(made.recipe, made.exported, made.device)
+        return made.exported
 
     return work
 

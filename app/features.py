@@ -33,7 +33,8 @@ Install = Callable[["Desk"], Mapping[str, Handler]]
 FEATURES: tuple[Install, ...] = (
     bundle_export.install,
     bundle_drop.install,
-    selection_actions.install, explain_controller.install,
+    selection_actions.install,
+    explain_controller.install,
     tensor_views.install,
     task_wizard.install,
     runner_controller.install,

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QLocale, QObject, QTimer, Signal
 from PySide6.QtGui import QFont, QFontDatabase
@@ -16,7 +17,14 @@ from app.problems import install_crash_hooks
 from app.version import VERSION
 from widgets.common.icons import app_icon
 
+if TYPE_CHECKING:
+    from app.desk import Desk
+    from app.instance import Instance
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+NEW_WINDOW = "--new-window"
+"""Opens another window instead of handing the files to the one that runs."""
 
 
 class _Teller(QObject):
@@ -54,11 +62,23 @@ def open_window(arguments: Sequence[str]) -> int:
         sys.stderr.write("mixdown: there is no display here. The commands work without one: main.py --help\n")
         return 1
     app = make_application(arguments)
-    from app import plugins
+    paths = [a for a in arguments if not a.startswith("-")]
+    instance = None
+    if NEW_WINDOW not in arguments:
+        from app.instance import listen_or_leave
+
+        instance = listen_or_leave(paths)
+        if instance is None:
+            return 0  # the window that runs has the files now
+    from app import crash, export_host, plugins
     from app.desk import Desk
 
     loaded = plugins.load()  # before the desk lists the methods
     desk = Desk(app)
+    crash.install(desk.session.marker)
+    app.aboutToQuit.connect(export_host.HOST.close)
+    if instance is not None:
+        _serve(instance, desk)
     teller = _Teller()
     told = "Something went wrong inside Mixdown: {}. Your work is safe; details are in {}."
     teller.crashed.connect(lambda text: desk.tell(told.format(text, places.log_file()), "error", "crash"))
@@ -67,10 +87,26 @@ def open_window(arguments: Sequence[str]) -> int:
     from app.probe import install_probe
 
     install_probe(desk)
-    desk.start([a for a in arguments if not a.startswith("-")])
+    desk.start(paths)
     for problem in loaded.problems:
         desk.tell(f"{problem[:1].upper()}{problem[1:]}", "warning", "plugin")
-    return app.exec()
+    code = app.exec()
+    if desk.workspace.runner.is_alive:  # a worker that loads a library cannot be stopped, only left behind
+        os._exit(code)
+    return code
+
+
+def _serve(instance: Instance, desk: Desk) -> None:
+    """Open what later starts were given in this window, and make way when it closes."""
+    from app.instance import raise_window
+
+    def opened(paths: Sequence[str]) -> None:
+        raise_window(desk.window)
+        if paths:
+            desk.shelf.drop(list(paths), "canvas")
+
+    instance.opened.connect(opened)
+    desk.app.aboutToQuit.connect(instance.close)
 
 
 def _quit_on_signals(app: QApplication) -> None:

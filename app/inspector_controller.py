@@ -61,7 +61,7 @@ class InspectorController(QObject):
             return InspectorState()
         picked = _pick(chosen, layout)
         metrics = self._measure(picked, layout)
-        quality = "exact" if self._workspace.method.live == "linear" else "estimate"
+        quality = "exact" if self._workspace.method.is_linear(dict(self._workspace.recipe.params)) else "estimate"
         return InspectorState(
             title=render(chosen, [(e.id, e.name) for e in recipe.experts], layout),
             tensors=len(picked.tensors),

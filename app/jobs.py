@@ -30,6 +30,8 @@ MOST_JOBS = 200
 """Jobs that are remembered."""
 NICE = 10
 """How far workers, and the threads they start, step back behind the GUI thread (Linux's nice value)."""
+STOP_S = 2.2
+"""How long the end waits for workers; what cannot be stopped (loading a library) must not hold it for 3 s."""
 FINISHED: frozenset[State] = frozenset({"done", "failed", "cancelled"})
 
 
@@ -197,7 +199,7 @@ class JobRunner(QObject):
         """Jobs the user can see that are not finished."""
         return [job for job in self.jobs if job.shown and job.state not in FINISHED]
 
-    def stop(self, timeout_s: float = 3.0) -> bool:
+    def stop(self, timeout_s: float = STOP_S) -> bool:
         """Cancel everything and end the threads; returns whether they ended in time."""
         with self._ready:
             self._stopping = True
@@ -210,7 +212,12 @@ class JobRunner(QObject):
         for thread in self._threads:
             thread.join(max(0.0, limit - time.monotonic()))
         self._ticker.stop()
-        return not any(thread.is_alive() for thread in self._threads)
+        return not self.is_alive
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a worker thread runs."""
+        return any(thread.is_alive() for thread in self._threads)
 
     def _serve(self, lane: Lane) -> None:
         """One worker thread: take the next job, run it, hand it to the GUI thread."""
@@ -255,7 +262,7 @@ class JobRunner(QObject):
             job.state = "cancelled"
         except MixdownError as error:
             job.state, job.error = "failed", error
-            job.log.append(str(error))
+            job.log.append("\n".join([str(error), *getattr(error, "__notes__", ())]))
         except Exception as error:
             job.log.append(traceback.format_exc())
             job.error = MixdownError(

@@ -9,6 +9,7 @@ from app.workspace import Workspace
 from engine.errors import MixdownError
 from engine.methods import registered
 from engine.methods.spec import Method, Value
+from engine.recipe.per_expert import split
 from engine.recipe.recipe import Recipe
 from widgets.panels.method_panel import MethodPanel
 from widgets.panels.sentence import Sentence
@@ -68,7 +69,7 @@ class MixController(QObject):
             return
         kept: dict[str, Value] = {}
         for name, value in recipe.params:
-            if name != "scale" and name in {p.name for p in method.params}:
+            if name != "scale" and split(name)[0] in {p.name for p in method.params}:
                 try:
                     kept[name] = method.param(name).parse(value)
                 except MixdownError:
@@ -76,7 +77,12 @@ class MixController(QObject):
         self._workspace.store.apply(recipe.with_method(method.id, kept), f"Merge by {method.title}")
 
     def _on_param(self, name: str, value: object, gesture: str) -> None:
-        method = self._workspace.method
+        method, (_, expert) = self._workspace.method, split(name)
+        whose = f" of {expert}" if expert else ""
+        if value is None:
+            text = f"Take {method.param(name).label}{whose} from all experts"
+            self._workspace.store.apply(self._workspace.recipe.without_param(name), text, gesture)
+            return
         try:
             parsed = method.param(name).parse(value)
         except MixdownError as error:
@@ -84,7 +90,7 @@ class MixController(QObject):
             self.refresh()
             return
         shown = f"{parsed:g}" if isinstance(parsed, float) else str(parsed)
-        text = f"Set {method.param(name).label} to {shown}"
+        text = f"Set {method.param(name).label}{whose} to {shown}"
         self._workspace.store.apply(self._workspace.recipe.with_param(name, parsed), text, gesture)
 
     def _choice(self, method: Method) -> MethodChoice:

@@ -43,6 +43,11 @@ def score_cache_file() -> Path:
     return home() / "scores.sqlite"
 
 
+def history_file() -> Path:
+    """Every export and score, unless another place is set; not a cache: deleting it loses the history."""
+    return home() / "history.sqlite"
+
+
 def sketch_folder() -> Path:
     """Exact magnitude sketches of task vectors that were measured before; may be deleted at any time."""
     folder = home() / "sketches"

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from app import places
+from app.crash import scrubbed
 from app.version import VERSION
 from engine.errors import MixdownError
 from widgets.dialogs.state import Problem
@@ -34,7 +35,7 @@ def as_problem(error: MixdownError, title: str = "", actions: tuple[tuple[str, s
         why=why,
         hint=error.hint,
         actions=actions,
-        details=f"{type(error).__name__}\n{error}\nMixdown {VERSION}",
+        details="\n".join([type(error).__name__, str(error), f"Mixdown {VERSION}", *getattr(error, "__notes__", ())]),
     )
 
 
@@ -64,7 +65,7 @@ def install_crash_hooks(tell: Callable[[str], None]) -> None:
 
 def log(text: str, path: Path | None = None) -> None:
     """Append to the crash log, keeping it small; never raises."""
-    path = path or places.log_file()
+    path, text = path or places.log_file(), scrubbed(text)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     try:
         old = path.read_text("utf-8", errors="replace")[-_LOG_LIMIT // 2 :] if path.exists() else ""

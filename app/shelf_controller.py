@@ -16,6 +16,8 @@ from app.adding import Adding
 from app.library import Entry
 from app.workbench import model_ref, unique_name
 from app.workspace import Workspace
+from engine.evaluate.look import is_data
+from engine.files import members
 from engine.files.model import Finding
 from engine.recipe.recipe import ModelRef, Recipe
 from widgets.dialogs.state import Problem
@@ -34,6 +36,7 @@ class ShelfController(QObject):
         projectDropped: Path of a project file.
         mergekitDropped: Path of a mergekit configuration.
         taskDropped: Path of a task file.
+        dataDropped: Path of a data file that a task can be made from.
         replaceWanted: (id) the user wants to choose another file.
     """
 
@@ -42,6 +45,7 @@ class ShelfController(QObject):
     projectDropped = Signal(str)
     mergekitDropped = Signal(str)
     taskDropped = Signal(str)
+    dataDropped = Signal(str)
     replaceWanted = Signal(str)
 
     def __init__(self, workspace: Workspace, adding: Adding, shelf: Shelf, parent: QObject | None = None) -> None:
@@ -99,7 +103,8 @@ class ShelfController(QObject):
         projects = [p for p in paths if p.endswith(PROJECT)]
         tasks = [p for p in paths if p.endswith(".task.json")]
         configs = [p for p in paths if p.lower().endswith((".yaml", ".yml"))]
-        models = [p for p in paths if p not in (*projects, *tasks, *configs)]
+        data = [p for p in paths if is_data(p)]
+        models = [p for p in paths if p not in (*projects, *tasks, *configs, *data)]
         if projects:
             self.projectDropped.emit(projects[0])
             return
@@ -108,6 +113,8 @@ class ShelfController(QObject):
             return
         for task in tasks:
             self.taskDropped.emit(task)
+        if data:
+            self.dataDropped.emit(data[0])
         if not models:
             return
         target = target.removeprefix("row:")
@@ -194,6 +201,7 @@ class ShelfController(QObject):
 
     def _reveal(self, model_id: str) -> None:
         folder = Path(self._ref(model_id).path)
+        folder = folder.parent if members.split(folder) is not None else folder
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder if folder.is_dir() else folder.parent)))
 
     def _ref(self, model_id: str) -> ModelRef:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app import places
+from app import places, served
 from app.version import VERSION
 from engine.errors import BadRecipe, Missing, MissingKeys, NotEnoughExperts, OutOfRange, UnknownSelection
+from engine.files import members
 from engine.files.checkpoint import open_checkpoint
 from engine.files.checks import check
 from engine.files.hashing import HashCache, content_hash
@@ -20,6 +21,7 @@ from engine.merge.inputs import Inputs, make_inputs
 from engine.methods import find
 from engine.progress import Progress, Silent
 from engine.recipe.edit import apply_statement
+from engine.recipe.per_expert import owners
 from engine.recipe.recipe import ModelRef, Recipe, Rule
 from engine.recipe.select import parse_statement
 
@@ -86,6 +88,10 @@ def build_recipe(
         name, path = _named(expert)
         recipe = recipe.with_expert(model_ref(recipe, path, name))
     checked = {name: find(method).param(name).parse(value) for name, value in params.items()}
+    unknown = sorted(owners(checked) - {e.name for e in recipe.experts})
+    if unknown:
+        known = ", ".join(e.name for e in recipe.experts) or "none"
+        raise BadRecipe(f"No expert is called {unknown[0]!r}, for which a parameter is set.", hint=f"Known: {known}.")
     return replace(recipe, params=tuple(sorted(checked.items())))
 
 
@@ -136,7 +142,7 @@ def open_recipe(recipe: Recipe) -> Opened:
     if not recipe.experts:
         raise NotEnoughExperts("The recipe has no experts.", hint="Add at least one fine-tune.")
     base = _open(recipe.base) if recipe.base else None
-    experts = tuple(_open(ref) for ref in recipe.experts)
+    experts = tuple(_open(ref, base) for ref in recipe.experts)
     inputs = make_inputs(base, experts, [ref.name for ref in recipe.experts])
     findings = (
         {ref.id: check(base, expert) for ref, expert in zip(recipe.experts, experts, strict=True)} if base else {}
@@ -144,8 +150,13 @@ def open_recipe(recipe: Recipe) -> Opened:
     return Opened(inputs, findings)
 
 
-def _open(ref: ModelRef) -> Checkpoint:
+def _open(ref: ModelRef, base: Checkpoint | None = None) -> Checkpoint:
     path = Path(ref.path)
+    if members.split(path) is not None:
+        try:
+            return open_checkpoint(path)
+        except members.NotRestored:
+            return served.restored(path, base)
     if not path.exists():
         raise Missing("The file or folder is not there any more.", where=str(path),
                       hint=f"Locate {ref.name!r} again or remove it from the recipe.")  # fmt: skip
@@ -237,4 +248,9 @@ def remember_sketches() -> None:
 def remarks(notes: Mapping[str, int]) -> str:
     """What a merge noted about tensors, in a sentence: "12 tensors fell back to lerp."."""
     words = {"lerp": "fell back to a straight line (lerp)", "base": "were kept as in the base"}
-    return " ".join(f"{n} tensor{'s' if n != 1 else ''} {words.get(key, key)}." for key, n in sorted(notes.items()))
+    whole = {"less memory": "Memory ran out, so it was merged in smaller pieces.", "on the cpu": "The GPU gave up, so "
+             "it was merged on the CPU."}  # fmt: skip
+    return " ".join(
+        whole.get(key) or f"{n} tensor{'s' if n != 1 else ''} {words.get(key, key)}."
+        for key, n in sorted(notes.items())
+    )

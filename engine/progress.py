@@ -39,6 +39,30 @@ class Silent:
         """Never stops."""
 
 
+class Renamed:
+    """Another progress whose stages have a text of one's own, for a job that is part of a larger one.
+
+    Args:
+        inner: Told everything.
+        text: What every stage is called.
+    """
+
+    def __init__(self, inner: Progress, text: str) -> None:
+        self._inner, self._text = inner, text
+
+    def begin(self, total: int, text: str, unit: str = "bytes") -> None:
+        """Start a stage."""
+        self._inner.begin(total, self._text, unit)
+
+    def advance(self, amount: int) -> None:
+        """More is done."""
+        self._inner.advance(amount)
+
+    def check(self) -> None:
+        """Wait while paused, or stop."""
+        self._inner.check()
+
+
 class Token:
     """Progress, pause and cancel of one job, shared by its threads and its watchers."""
 

@@ -9,6 +9,7 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MIXDOWN_EXPORT", "thread")  # a process for each export would cost seconds; its tests ask for it
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
 

@@ -66,7 +66,7 @@ def score_recipe(
     config = _config(inputs.base, *inputs.experts)
 
     def merged() -> AbstractContextManager[State]:
-        from engine.merge.run import merged_state
+        from engine.merge.fallback import merged_state
 
         return nullcontext(merged_state(plan, progress))
 

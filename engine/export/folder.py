@@ -17,8 +17,8 @@ from engine.export.preflight import bytes_needed, normalised, obstacles, remembe
 from engine.export.shards import INDEX_NAME, Shard, index_json, make_shards
 from engine.export.writer import WeightWriter, write_file
 from engine.files.header import read_header
+from engine.merge.fallback import merge
 from engine.merge.plan import Plan
-from engine.merge.run import merge
 from engine.merge.sink import Sink
 from engine.progress import Progress, Silent
 
@@ -114,7 +114,7 @@ class _Export:
         with WeightWriter(folder, shards, sample=self._options.verify) as writer:
             beside: dict[str, bytes] = {} if self._is_file else self._write_beside(folder, shards)
             fill(writer)
-            roots = writer.finish()
+            roots = writer.finish(self._progress)
             if not self._is_file:
                 beside |= self._write_manifest(folder, shards, roots, beside)
             sync_folder(folder)

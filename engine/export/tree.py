@@ -67,6 +67,10 @@ class Leaves:
         self._open: dict[tuple[int, int], _Open] = {}
         self._lock = threading.Lock()
 
+    def size(self, job: int) -> int:
+        """Bytes of one tensor."""
+        return self._sizes[job]
+
     def add(self, job: int, offset: int, data: memoryview) -> None:
         """Take bytes of one tensor, starting at `offset`."""
         while len(data):

@@ -20,9 +20,10 @@ from engine.export.disk import is_unsupported, sync
 from engine.export.shards import Shard, sealed
 from engine.export.tree import Leaves
 from engine.merge.sink import Buffer
-from engine.progress import Progress
+from engine.progress import Progress, Silent
 
 _FLUSH_BYTES = 64 << 20
+_LOOK_S = 0.05
 _SAMPLED_TENSORS = 16
 _SAMPLED_BYTES = 4 << 20  # of each of them
 
@@ -64,6 +65,9 @@ class WeightWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None and os.name == "posix":
+            self._discard()
+            return
         self._flusher.stop()
         self._close()
 
@@ -77,20 +81,28 @@ class WeightWriter:
         self._leaves.add(job_index, byte_offset, data)
         self._flusher.wrote(self._descriptors[number], len(data))
 
-    def finish(self) -> dict[str, str]:
+    def restart(self) -> None:
+        """Forget what was taken so far: every tensor is written again from its start."""
+        self._leaves = Leaves({job: self._leaves.size(job) for job in self._where})
+        self._sums, self._room = [], dict.fromkeys(self._sampled, _SAMPLED_BYTES)
+
+    def finish(self, progress: Progress | None = None) -> dict[str, str]:
         """Write the headers and wait until the disk has everything.
+
+        Args:
+            progress: Asked while waiting, so that a slow disk does not keep a cancelled export alive.
 
         Returns:
             The root of every file's hash tree, by file name.
         """
-        self._flusher.stop()
-        self._flusher.check()
         roots = {}
         for shard, descriptor in zip(self._shards, self._descriptors, strict=True):
             header, roots[shard.name] = sealed(shard, {job: self._leaves.text(job) for job in shard.places})
             _write_at(descriptor, memoryview(header)[8:], 8)
             _write_at(descriptor, memoryview(header)[:8], 0)
-            sync(descriptor)
+            self._flusher.sync(descriptor, progress or Silent())
+        self._flusher.stop()
+        self._flusher.check()
         return roots
 
     def check_samples(self, progress: Progress) -> None:
@@ -131,6 +143,16 @@ class WeightWriter:
         while self._descriptors:
             os.close(self._descriptors.pop())
 
+    def _discard(self) -> None:
+        """Take back what was written, at once: names first, then bytes, so that a sync that runs has nothing to do."""
+        for shard, descriptor in zip(self._shards, self._descriptors, strict=False):
+            with suppress(OSError):
+                (self._folder / shard.name).unlink()
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
+        descriptors, self._descriptors = self._descriptors, []
+        self._flusher.abandon(descriptors)
+
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -150,8 +172,10 @@ class _Flusher:
 
     def __init__(self) -> None:
         self._pending: dict[int, int] = {}
+        self._final: set[int] = set()
+        self._orphans: list[int] = []
         self._ready = threading.Condition()
-        self._stopped = False
+        self._stopped = self._busy = False
         self._error: OSError | None = None
         self._thread: threading.Thread | None = None
 
@@ -165,20 +189,42 @@ class _Flusher:
         with self._ready:
             self._pending[descriptor] = self._pending.get(descriptor, 0) + size
             if self._pending[descriptor] >= _FLUSH_BYTES:
-                self._ready.notify()
+                self._ready.notify_all()
+
+    def sync(self, descriptor: int, progress: Progress) -> None:
+        """Wait until the disk has all of a file; a cancelled job stops waiting."""
+        with self._ready:
+            self._final.add(descriptor)
+            self._ready.notify_all()
+        while True:
+            with self._ready:
+                if self._ready.wait_for(lambda: self._error is not None or descriptor not in self._final, _LOOK_S):
+                    break
+            progress.check()
+        self.check()
 
     def stop(self) -> None:
         """Wait for the helper to end; its error is kept for `check`."""
         with self._ready:
             self._stopped = True
-            self._ready.notify()
+            self._ready.notify_all()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
+    def abandon(self, descriptors: list[int]) -> None:
+        """Wait for nothing: a sync that runs goes on in the helper, which closes the files afterwards."""
+        with self._ready:
+            self._stopped = True
+            if self._busy:
+                self._orphans, descriptors = descriptors, []
+            self._ready.notify_all()
+        for descriptor in descriptors:
+            os.close(descriptor)
+
     def check(self) -> None:
         """Raise what the disk reported to the helper."""
-        if self._error is not None and not is_unsupported(self._error):
+        if self._error is not None:
             raise self._error
 
     def _run(self) -> None:
@@ -188,15 +234,33 @@ class _Flusher:
                 descriptor = self._due()
                 if self._stopped or descriptor is None:
                     return
+                is_last = descriptor in self._final
                 self._pending[descriptor] = 0
-            try:
-                getattr(os, "fdatasync", os.fsync)(descriptor)
-            except OSError as error:  # the system tells it only once, so a later fsync might succeed
+                self._busy = True
+            error = _synced(descriptor, whole=is_last)
+            with self._ready:
+                self._busy = False
                 self._error = error
-                return
+                if is_last:
+                    self._final.discard(descriptor)
+                for orphan in self._orphans:
+                    os.close(orphan)
+                self._ready.notify_all()
+                if error is not None:  # the system tells it only once, so a later fsync might succeed
+                    return
 
     def _due(self) -> int | None:
-        return next((d for d, size in self._pending.items() if size >= _FLUSH_BYTES), None)
+        late = [descriptor for descriptor, size in self._pending.items() if size >= _FLUSH_BYTES]
+        return next(iter([*self._final, *late]), None)
+
+
+def _synced(descriptor: int, *, whole: bool) -> OSError | None:
+    """Sync a file; returns the error of a disk that can be synced and failed."""
+    try:
+        (os.fsync if whole else getattr(os, "fdatasync", os.fsync))(descriptor)
+    except OSError as error:
+        return None if is_unsupported(error) else error
+    return None
 
 
 def _ends(shard: Shard) -> dict[int, int]:

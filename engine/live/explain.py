@@ -88,7 +88,7 @@ def explain(first: Recipe, second: Recipe, layout: Layout, gram: Gram) -> Explai
     names = tuple(ref.name for ref in experts)
     apart = coefficients[1] - coefficients[0]
     return Explained(
-        changes=(*_said(first, second), *_moved(names, layout, coefficients, gram)),
+        changes=(*said(first, second), *_moved(names, layout, coefficients, gram)),
         groups=layout.groups,
         coefficients=apart,
         experts=names,
@@ -122,7 +122,7 @@ def _root_ratio(above: Floats, below: Floats) -> Floats:
     return made
 
 
-def _said(first: Recipe, second: Recipe) -> list[Change]:
+def said(first: Recipe, second: Recipe) -> list[Change]:
     """Method, parameters, experts, mutes, gains, seed and type."""
     found = []
     if first.method != second.method:

@@ -208,8 +208,9 @@ TIERS_HELP = """
 **Agreement tiers** turn down the blocks in which the experts' task vectors cancel out, and turn up a little those in
 which they agree: the lowest third 0.6, the middle 1, the upper third 1.1 of the default coefficient.
 
-- After **LARV**, which gates layers by two numbers: how far experts disagree, and how concentrated the singular
-  values of the changes are. This preset uses the first only, and the levels are Mixdown's, not the paper's.
+- **This is not the paper's formula.** It is made after the idea of **LARV**, which gates layers by two numbers: how far
+  experts disagree, and how concentrated the singular values of the changes are. This preset uses the first only, and
+  the levels are Mixdown's.
 """
 
 PRESETS = (

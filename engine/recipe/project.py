@@ -89,8 +89,10 @@ def to_json(recipe: Recipe, folder: Path | None = None) -> dict[str, Any]:
         "gains": dict(recipe.gains),
         "seed": recipe.seed,
         "dtype": recipe.dtype,
-        "tasks": [{"name": t.name, "path": _relative(t.path, folder), **({"sha256": t.sha256} if t.sha256 else {})}
-                  for t in recipe.tasks],
+        "tasks": [
+            {"name": t.name, "path": _relative(t.path, folder), **({"sha256": t.sha256} if t.sha256 else {})}
+            for t in recipe.tasks
+        ],
         **({"extras": dict(recipe.extras)} if recipe.extras else {}),
     }
 
@@ -121,8 +123,10 @@ def from_json(data: Mapping[str, Any], folder: Path | None = None) -> Recipe:
         gains=tuple(sorted((k, float(v)) for k, v in data.get("gains", {}).items())),
         seed=data.get("seed", 0),
         dtype=data.get("dtype", ""),
-        tasks=tuple(TaskRef(name=t["name"], path=_absolute(t["path"], folder), sha256=t.get("sha256", ""))
-                    for t in data.get("tasks", [])),
+        tasks=tuple(
+            TaskRef(name=t["name"], path=_absolute(t["path"], folder), sha256=t.get("sha256", ""))
+            for t in data.get("tasks", [])
+        ),
         extras=tuple(sorted(data.get("extras", {}).items())),
     )
 

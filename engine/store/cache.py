@@ -34,6 +34,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from engine.evaluate.measures import UNBOUNDED
 from engine.evaluate.score import Score
 from engine.evaluate.task import Split
 
@@ -203,7 +204,8 @@ def _is_sane(score: Score) -> bool:
     return (
         all(isinstance(n, float) and math.isfinite(n) for n in numbers)
         and all(isinstance(n, int) for n in counts)
-        and 0 <= score.low <= score.value <= score.high <= 1
+        and score.low <= score.value <= score.high
+        and (score.metric in UNBOUNDED or 0 <= score.low <= score.high <= 1)
         and 0 <= score.correct <= score.count >= 1
         and isinstance(score.metric, str)
         and isinstance(score.task, str)

@@ -21,7 +21,9 @@ def desk(qtbot: QtBot, qapp: QApplication, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setattr("app.library.READ_DELAY_MS", 0)
     monkeypatch.setattr("app.live.START_DELAY_MS", 0)
     home = Path(os.environ["MIXDOWN_HOME"])
-    (home / "settings.json").write_text(json.dumps({"welcomed": True, "theme": "dark", "auto_eval": False, "live": False}))
+    (home / "settings.json").write_text(
+        json.dumps({"welcomed": True, "theme": "dark", "auto_eval": False, "live": False})
+    )
     made = Desk(qapp)
     made.start([])
     qtbot.waitExposed(made.window)

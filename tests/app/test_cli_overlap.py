@@ -1,4 +1,4 @@
-"""`overlap`, `compress` and `restore` from the command line."""
+"""`overlap` from the command line."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import run
-from engine.bundle.opening import open_bundle
-from engine.files.checkpoint import open_checkpoint
-from tests.engine.merge_cases import Family, family, loaded
+from tests.engine.merge_cases import Family, family
 
 
 @pytest.fixture
@@ -37,23 +35,3 @@ def test_overlap_in_three_forms(trio: Family, capsys: pytest.CaptureFixture[str]
     assert {row["where"] for row in table} >= {"emb", "0", "1", "head"} and {row["lambda"] for row in table} > {"0.2"}
     assert run(["overlap", *models(trio), "--lambda", "much"]) == 1
     assert "not a number" in capsys.readouterr().err
-
-
-def test_compress_and_restore(trio: Family, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "all.safetensors"
-    flags = ["--lambda", "0.5", "--lambda", "expert 1=0.3", "--codec", "lzma", "--json"]
-    assert run(["compress", *models(trio), "--out", str(out), *flags]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert {t["name"]: t["lambda"] for t in report["tasks"]} == {"expert 0": 0.5, "expert 1": 0.3, "expert 2": 0.5}
-    assert report["storage"]["file_bytes"] == out.stat().st_size
-    assert len(open_bundle(out).manifest.base_sha256) == 64
-    assert run(["compress", *models(trio), "--out", str(out)]) == 1
-    assert "already" in capsys.readouterr().err
-    target = tmp_path / "one"
-    assert run(["restore", str(out), "--task", "expert 1", "--out", str(target)]) == 1
-    assert "needs its base" in capsys.readouterr().err and not target.exists()
-    assert run(["restore", str(out), "--task", "expert 1", "--base", models(trio)[1], "--out", str(target)]) == 0
-    assert loaded(target).keys() == trio.base.keys()
-    assert json.loads(open_checkpoint(target).metadata["mixdown"])["task"]["lambda"] == 0.3
-    assert run(["restore", str(out), "--task", "x", "--base", models(trio)[1], "--out", str(target)]) == 1
-    assert "no task" in capsys.readouterr().err

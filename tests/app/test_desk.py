@@ -87,7 +87,8 @@ def test_session_comes_back_after_a_kill(mixed: Desk, qapp: QApplication, qtbot:
     recipe = mixed.workspace.recipe
     mixed.window.canvas.coefficientsEdited.emit(((recipe.experts[0].id, 0),), (0.9,), "Set", "")
     mixed.history.pin()
-    qtbot.waitUntil(lambda: places.session_file().exists() and load_project(places.session_file()).rules != ())
+    read = mixed.session.restore
+    qtbot.waitUntil(lambda: (last := read()) is not None and last.recipe.rules != () and last.pins != {})
     mixed.session.release()
     other = Desk(qapp)  # as if the first had been killed: nobody closed it
     other.start([])
@@ -126,7 +127,7 @@ def test_every_action_has_a_handler_and_is_in_the_palette(desk: Desk) -> None:
     keys = [k for a in ACTIONS if not a.local for k in a.keys]
     assert len(keys) == len(set(keys))
     for action in ACTIONS:
-        if not action.local:
+        if not action.local and action.id not in desk.features:
             assert callable(getattr(desk.handlers, action.id.replace(".", "_", 1)))
 
 

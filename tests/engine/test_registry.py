@@ -81,8 +81,8 @@ def test_any_models_merge_or_are_refused_in_words(method: str, data: st.DataObje
         try:
             merged = merged_state(make_plan(recipe, open_inputs(recipe)), threads=1)
         except MixdownError as error:
-            if dtype is torch.float8_e4m3fn and "large" in error.message:
-                return
+            if dtype in (torch.float8_e4m3fn, torch.float16) and "too large" in error.message:
+                return  # narrow numbers may overflow; that is said, with what to do
             raise
         turned = replace(recipe, experts=recipe.experts[::-1])
         ordered = any(p.role == "expert" for p in spec.params)

@@ -81,9 +81,10 @@ class ScatterView(QWidget):
         for side in ("left", "bottom"):
             item.getAxis(side).enableAutoSIPrefix(False)
         self.front = pg.PlotCurveItem()
-        self.points, self.marks = pg.ScatterPlotItem(), pg.ScatterPlotItem()
-        self.points.sigClicked.connect(self._on_click)
-        for part in (self.front, self.points, self.marks):
+        self.points, self.best, self.marks = pg.ScatterPlotItem(), pg.ScatterPlotItem(), pg.ScatterPlotItem()
+        for spots in (self.points, self.best):
+            spots.sigClicked.connect(self._on_click)
+        for part in (self.front, self.points, self.best, self.marks):
             item.addItem(part)
         self.words = pg.TextItem(anchor=(0.5, 1.4))
         self.words.setZValue(30)
@@ -129,16 +130,16 @@ class ScatterView(QWidget):
             item.getAxis(side).setLabel(plain(label, 60), color=colours.text)
         if state.is_empty:
             self.points.setData([], [])
+            self.best.setData([], [])
             self.front.setData([], [])
         else:
             on = state.front.astype(bool)
-            plain_brush, front_brush = QColor(colours.dim), QColor(colours.accent)
+            plain_brush = QColor(colours.dim)
             plain_brush.setAlpha(150)
-            self.points.setData(
-                x=state.x, y=state.y, data=state.ids, pxMode=True, pen=None,
-                size=np.where(on, 11, 8), symbol=np.where(on, "d", "o"),
-                brush=[pg.mkBrush(front_brush if f else plain_brush) for f in on],
-            )  # fmt: skip
+            for part, rows, symbol, size, brush in ((self.points, ~on, "o", 8, plain_brush),
+                                                    (self.best, on, "d", 11, QColor(colours.accent))):  # fmt: skip
+                part.setData(x=state.x[rows], y=state.y[rows], data=state.ids[rows], pen=None, size=size,
+                             symbol=symbol, brush=pg.mkBrush(brush))  # fmt: skip
             pen = pg.mkPen(QColor(colours.accent), width=1.5, style=Qt.PenStyle.DashLine)
             self.front.setData(*_stairs(state), pen=pen)
         self._mark()

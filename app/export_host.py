@@ -1,0 +1,262 @@
+"""Exports in a supervised process of their own: a crash in there costs the export, never the window.
+
+The heavy thread of the window drives it: it sends the job, reads progress, passes on pause and cancel, and ends a
+worker that stops answering. A spare worker loads the engine beforehand, so that an export starts at once. Where no
+process can be started, the export is done in the thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from app.export_job import (
+    ExportJob,
+    Finished,
+    error_from_json,
+    finished_from_json,
+    job_to_json,
+    perform,
+    stamps_of,
+)
+from app.export_worker import FLAG
+from engine.errors import Cancelled, MixdownError
+from engine.export.existing import remove_litter
+from engine.merge.inputs import Inputs
+from engine.progress import Token
+
+VARIABLE = "MIXDOWN_EXPORT"
+""" "thread" exports in the window's own process."""
+LOOK_S = 0.05
+SILENT_S = 10.0
+"""A worker that says nothing for so long hangs."""
+LOADING_S = 120.0
+GRACE_S = 1.8
+"""How long a worker may take to stop; then it is ended."""
+_MAIN = Path(__file__).resolve().parent.parent / "main.py"
+_TAIL = 20_000
+
+
+class WorkerDied(MixdownError):
+    """The process that exported ended or hung; the window goes on."""
+
+
+class _Worker:
+    """One process and the lines that come from it."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, FLAG] if getattr(sys, "frozen", False) else [sys.executable, str(_MAIN), FLAG]
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the worker
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            start_new_session=True,  # Ctrl+C in a terminal is for the window, which decides
+        )  # fmt: skip
+        self.messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self.is_ready = False
+        self.last_words = ""
+        threading.Thread(target=self._read, name="mixdown-export-lines", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def say(self, line: bytes) -> None:
+        """Send a line; one that has ended is noticed by its silence."""
+        if self._process.stdin is not None:
+            with suppress(OSError, ValueError):
+                self._process.stdin.write(line + b"\n")
+                self._process.stdin.flush()
+
+    def end(self) -> int:
+        """End it now if it has not ended, and give everything back; returns its exit code."""
+        if self.is_alive:
+            self._process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        with suppress(OSError, ValueError):
+            size = self._errors.seek(0, os.SEEK_END)
+            self._errors.seek(max(0, size - _TAIL))
+            self.last_words = self._errors.read().decode("utf-8", "replace").strip()
+        for pipe in (self._process.stdin, self._errors):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        return self._process.returncode if self._process.returncode is not None else -9
+
+    def _read(self) -> None:
+        out = self._process.stdout
+        if out is not None:
+            with out, suppress(OSError, ValueError):
+                for line in out:
+                    message = json.loads(line)
+                    self.is_ready = self.is_ready or "ready" in message
+                    self.messages.put(message)
+        self.messages.put(None)
+
+
+class ExportHost:
+    """Keeps a spare worker and drives one export at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._spare: _Worker | None = None
+        self.current: _Worker | None = None
+
+    def warm(self) -> None:
+        """Start a spare worker, if there is none; returns at once."""
+        with self._lock, suppress(OSError):
+            if self._spare is not None and not self._spare.is_alive:
+                self._spare.end()
+                self._spare = None
+            self._spare = self._spare or _Worker()
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether a worker waits that has loaded everything."""
+        return self._spare is not None and self._spare.is_alive and self._spare.is_ready
+
+    def close(self) -> None:
+        """End the spare worker."""
+        with self._lock:
+            if self._spare is not None:
+                self._spare.end()
+            self._spare = None
+
+    def run(self, job: ExportJob, token: Token) -> Finished:
+        """Export in a worker and wait for it.
+
+        Raises:
+            WorkerDied: if the process crashed or hung; what it had written is removed.
+            MixdownError: as `perform` does.
+            OSError: if no process can be started.
+        """
+        worker = self.current = self._take()
+        died, cancelled = True, False
+        try:
+            worker.say(json.dumps(job_to_json(job)).encode("ascii"))
+            done = _followed(worker, token)
+            died = False
+            return done
+        except WorkerDied:
+            raise
+        except MixdownError as error:
+            died, cancelled = False, isinstance(error, Cancelled)
+            raise
+        finally:
+            self.current = None
+            worker.end()
+            if died or cancelled:
+                remove_litter(job.out.parent, job.out.name)
+            if not cancelled:  # perhaps the window is closing
+                self.warm()
+
+    def _take(self) -> _Worker:
+        with self._lock:
+            worker, self._spare = self._spare, None
+        if worker is not None and worker.is_alive:
+            return worker
+        if worker is not None:
+            worker.end()
+        return _Worker()
+
+
+def _followed(worker: _Worker, token: Token) -> Finished:
+    """Pass messages both ways until the job ends one way or another."""
+    token.begin(0, "Starting the export")
+    silent, paused, limit = 0.0, False, 0.0
+    while True:
+        if token.is_cancelled and not limit:
+            worker.say(b"cancel")
+            limit = time.monotonic() + (GRACE_S if worker.is_ready else 0.0)
+        elif token.is_paused != paused:
+            paused = token.is_paused
+            worker.say(b"pause" if paused else b"resume")
+        try:
+            message = worker.messages.get(timeout=LOOK_S)
+        except queue.Empty:
+            silent += LOOK_S
+            if silent > (SILENT_S if worker.is_ready else LOADING_S):
+                raise _died(worker, "it stopped answering") from None
+            message = {}
+        else:
+            silent = 0.0
+        if limit and (message is None or time.monotonic() > limit):
+            raise Cancelled
+        if message is None:
+            raise _died(worker)
+        if (done := _taken(message, token)) is not None:
+            return done
+
+
+def _taken(message: dict[str, Any], token: Token) -> Finished | None:
+    """Believe one message: progress (None), the result, or a problem (raised)."""
+    if "result" in message:
+        return finished_from_json(message["result"])
+    if "cancelled" in message:
+        raise Cancelled
+    if "error" in message:
+        raise error_from_json(message["error"])
+    if "bug" in message:
+        raise WorkerDied(f"Something went wrong inside Mixdown ({message['bug']}).", where="",
+                         hint="Nothing of yours is lost. Copy the details and report this.")  # fmt: skip
+    if "done" in message:
+        if (message["text"], message["total"]) != (token.text, token.total):
+            token.begin(message["total"], message["text"], message["unit"])
+        token.advance(message["done"] - token.done)
+    return None
+
+
+def _died(worker: _Worker, why: str = "") -> WorkerDied:
+    """The error that says how a worker ended."""
+    code = worker.end()
+    if not why:
+        name = ""
+        with suppress(ValueError):
+            name = signal.Signals(-code).name if code < 0 else ""
+        why = f"it ended with {name}" if name else f"it ended with code {code}"
+    error = WorkerDied(f"The process that exported stopped: {why}. The desk and an earlier export are as they were.",
+                       hint="Export again; if it stops again, try another device or fewer threads.")  # fmt: skip
+    if worker.last_words:
+        error.add_note(worker.last_words)
+    return error
+
+
+HOST = ExportHost()
+"""The host of this window."""
+
+
+def warm() -> None:
+    """Get a worker ready, because an export is likely soon."""
+    if os.environ.get(VARIABLE) != "thread":
+        HOST.warm()
+
+
+def export(job: ExportJob, inputs: Inputs, token: Token) -> Finished:
+    """Export in a process of its own, or in this thread where that is not possible or not wanted.
+
+    Raises:
+        MixdownError: as `perform` and `ExportHost.run` do.
+    """
+    if os.environ.get(VARIABLE) == "thread":
+        return perform(job, inputs, token)
+    try:
+        return HOST.run(replace(job, stamps=stamps_of(inputs)), token)
+    except OSError:
+        return perform(job, inputs, token)

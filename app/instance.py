@@ -1,0 +1,169 @@
+"""One window for each user: a later start hands its files to the window that runs, and ends.
+
+The windows of one home folder find each other by a lock file (so that a stale socket is told from a busy window) and a
+local socket that only the same user may open. What comes through it is believed to be paths, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import QLockFile, QObject, QTimer, Signal
+from PySide6.QtNetwork import QLocalServer, QLocalSocket
+from PySide6.QtWidgets import QWidget
+
+from app import places
+from engine.files.strict_json import BadJson, parse
+
+MOST_BYTES = 1 << 20
+MOST_PATHS = 2_000
+LONGEST_PATH = 4_096
+CONNECT_MS, ANSWER_MS = 300, 1_500
+PATIENCE_S = 3.0
+"""How long a start waits for a window that is only just opening."""
+_READ_MS = 2_000
+_LONGEST_SOCKET = 100
+"""Characters of a socket's path; Unix allows 107."""
+
+
+def socket_name(home: Path) -> str:
+    """Where the window of a home folder listens: a folder that only this user may write to, if there is one."""
+    key = hashlib.sha256(str(home.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    name = f"mixdown-{key}"
+    if sys.platform == "win32":
+        return name
+    for folder in (os.environ.get("XDG_RUNTIME_DIR", ""), str(home)):
+        if folder and Path(folder).is_dir() and len(path := str(Path(folder) / name)) <= _LONGEST_SOCKET:
+            return path
+    return f"{name}-{os.getuid()}"
+
+
+def message(paths: Sequence[str]) -> bytes:
+    """What is sent: one line."""
+    return json.dumps({"open": list(paths)}).encode("ascii") + b"\n"
+
+
+def paths_in(data: bytes) -> tuple[str, ...] | None:
+    """The paths of a message; None if it is anything else than a few absolute paths."""
+    if len(data) > MOST_BYTES:
+        return None
+    try:
+        value = parse(data, depth=3)
+    except BadJson:
+        return None
+    found = value.get("open") if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(found, list) or len(found) > MOST_PATHS:
+        return None
+    good = all(isinstance(p, str) and 0 < len(p) <= LONGEST_PATH and "\0" not in p and Path(p).is_absolute()
+               for p in found)  # fmt: skip
+    return tuple(found) if good else None
+
+
+class Instance(QObject):
+    """This start, among those of the same user.
+
+    Args:
+        home: The folder that makes starts belong together.
+
+    Signals:
+        opened: Paths that a later start was given; perhaps none.
+    """
+
+    opened = Signal(object)
+
+    def __init__(self, home: Path, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._name = socket_name(home)
+        self._lock = QLockFile(str(home / "window.lock"))
+        self._lock.setStaleLockTime(0)  # only a process that has ended gives it up
+        self._server: QLocalServer | None = None
+
+    def hand_over(self, paths: Sequence[str]) -> bool:
+        """Give the paths to the window that runs; False if this start shall open one (and listen from now on)."""
+        limit = time.monotonic() + PATIENCE_S
+        while not self._lock.tryLock(0):
+            if self._lock.error() != QLockFile.LockError.LockFailedError:
+                return False  # no locks here
+            if self._send(message([str(Path(p).absolute()) for p in paths])):
+                return True
+            if time.monotonic() > limit:
+                return False  # a window that does not answer must not keep this one from opening
+            time.sleep(0.05)
+        self._listen()
+        return False
+
+    def close(self) -> None:
+        """Listen no longer; the next start opens a window."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self._lock.unlock()
+
+    def _listen(self) -> None:
+        server = QLocalServer(self)
+        server.setSocketOptions(QLocalServer.SocketOption.UserAccessOption)
+        QLocalServer.removeServer(self._name)  # we hold the lock: whoever made it has ended
+        if server.listen(self._name):
+            server.newConnection.connect(self._on_connection)
+            self._server = server
+
+    def _send(self, data: bytes) -> bool:
+        """Whether the window took the message."""
+        socket = QLocalSocket()
+        socket.connectToServer(self._name)
+        if not socket.waitForConnected(CONNECT_MS):
+            return False
+        socket.write(data)
+        limit = time.monotonic() + ANSWER_MS / 1000
+        answer = b""
+        while b"\n" not in answer and time.monotonic() < limit:
+            if socket.bytesAvailable() or socket.waitForReadyRead(100):
+                answer += bytes(socket.readAll().data())
+            elif socket.state() != QLocalSocket.LocalSocketState.ConnectedState:
+                break
+        socket.abort()
+        return answer == b"ok\n"
+
+    def _on_connection(self) -> None:
+        server = self._server
+        while server is not None and (socket := server.nextPendingConnection()) is not None:
+            got = bytearray()
+            socket.readyRead.connect(partial(self._read, socket, got))
+            socket.disconnected.connect(socket.deleteLater)
+            QTimer.singleShot(_READ_MS, socket, socket.abort)  # nobody holds a connection open
+            self._read(socket, got)
+
+    def _read(self, socket: QLocalSocket, got: bytearray) -> None:
+        got += bytes(socket.readAll().data())
+        line, newline, _ = bytes(got).partition(b"\n")
+        if not newline and len(got) <= MOST_BYTES:
+            return
+        paths = paths_in(line) if newline else None
+        got.clear()
+        socket.write(b"ok\n" if paths is not None else b"no\n")
+        socket.flush()
+        socket.disconnectFromServer()
+        if paths is not None:
+            self.opened.emit(paths)
+
+
+def listen_or_leave(paths: Sequence[str]) -> Instance | None:
+    """The instance whose window is to be opened; None if a window that runs has taken the paths."""
+    instance = Instance(places.home())
+    return None if instance.hand_over(paths) else instance
+
+
+def raise_window(window: QWidget) -> None:
+    """Bring a window to the front; the desktop may only make it ask for attention."""
+    if window.isMinimized():
+        window.showNormal()
+    window.show()
+    window.raise_()
+    window.activateWindow()

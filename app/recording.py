@@ -1,0 +1,206 @@
+"""Recording runs: where the history is, what a run looks like, and the one thread of this process that writes it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from app import places
+from app.settings import load_settings
+from app.version import VERSION
+from engine.errors import MixdownError
+from engine.evaluate.score import Score
+from engine.files.checkpoint import open_checkpoint
+from engine.files.hashing import HashCache, content_hash
+from engine.history import recipes
+from engine.history.values import Facts
+from engine.methods import find
+from engine.progress import Progress
+from engine.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from engine.export.options import Exported
+    from engine.history.history import History
+
+VARIABLE = "MIXDOWN_HISTORY"
+"""The environment's wish for another place: a file, a URL, or "off"."""
+
+AT_ONCE_BYTES = 2_000_000_000
+"""Outputs up to this size are hashed by the command that wrote them; larger ones when a window has time."""
+
+_RETRY_S = 30.0
+_PACKAGES = ("torch", "numpy", "safetensors")
+T = TypeVar("T")
+
+
+def where(given: str = "") -> str:
+    """Where the history is: what is given, else the environment's, else the setting's, else the user's own file.
+
+    Returns:
+        A path or a URL; "off" when nothing is to be recorded.
+    """
+    wanted = given or os.environ.get(VARIABLE, "") or load_settings(places.settings_file()).history
+    return wanted.strip() or str(places.history_file())
+
+
+def open_history(given: str = "") -> History | None:
+    """The history, None when it is switched off.
+
+    Raises:
+        MixdownError: if it cannot be opened.
+    """
+    place = where(given)
+    if place.lower() == "off":
+        return None
+    from engine.history.history import History
+
+    return History(place if "://" in place else Path(place).expanduser())
+
+
+class Recorder:
+    """Opens the history in a thread of its own and does there, one after the other, what is asked of it.
+
+    Args:
+        open_it: Opens the history; None when it is switched off.
+    """
+
+    def __init__(self, open_it: Callable[[], History | None] = open_history) -> None:
+        self._open_it = open_it
+        self._queue: queue.SimpleQueue[tuple[Callable[[History], object], Future[object]]] = queue.SimpleQueue()
+        self._history: History | None = None
+        self._failed: tuple[float, MixdownError] | None = None
+        self._idle = threading.Condition()
+        self._waiting = 0
+        self._thread: threading.Thread | None = None
+
+    def submit(self, work: Callable[[History], T]) -> Future[T | None]:
+        """Do something with the history, after everything submitted before; None when it is switched off."""
+        future: Future[T | None] = Future()
+        with self._idle:
+            self._waiting += 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="mixdown-history", daemon=True)
+                self._thread.start()
+        self._queue.put((work, future))  # type: ignore[arg-type]  # the future takes what the work gives
+        return future
+
+    def flush(self, timeout_s: float = 3.0) -> bool:
+        """Wait until everything submitted is done; returns whether that was in time."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._waiting, timeout_s)
+
+    def _serve(self) -> None:
+        while True:
+            work, future = self._queue.get()
+            try:
+                history = self._opened()
+                future.set_result(None if history is None else work(history))
+            except Exception as error:  # a bug must not end the thread; whoever waits is told
+                future.set_exception(error)
+            with self._idle:
+                self._waiting -= 1
+                self._idle.notify_all()
+
+    def _opened(self) -> History | None:
+        """The history; one that could not be opened is tried again after a while."""
+        if self._history is None:
+            if self._failed is not None and time.monotonic() - self._failed[0] < _RETRY_S:
+                raise self._failed[1]
+            try:
+                self._history = self._open_it()
+                self._failed = None
+            except MixdownError as error:
+                self._failed = time.monotonic(), error
+                raise
+        return self._history
+
+
+_recorders: dict[str, Recorder] = {}
+_troubles: list[str] = []
+_lock = threading.Lock()
+
+
+def recorder() -> Recorder:
+    """This process's recorder for the place that is set now."""
+    with _lock:
+        return _recorders.setdefault(where(), Recorder())
+
+
+def record_export(
+    recipe: Recipe, done: Exported, device: str, scores: Iterable[Score] = (), progress: Progress | None = None
+) -> str:
+    """Write a finished export into the history, and wait until it is there; never raises for the history's sake.
+
+    Args:
+        recipe: With the content hashes of its inputs.
+        done: What was written.
+        device: What it was computed on.
+        scores: Scores of the recipe that are known.
+        progress: Told while the output is hashed; None leaves that to a window.
+
+    Returns:
+        What went wrong, "" for nothing.
+    """
+    facts = export_facts(recipe, done, device, tuple(scores))
+    try:
+        number = recorder().submit(lambda history: history.record(facts)).result()
+    except MixdownError as error:
+        _troubles.append(f"The export is not in the history: {error}")
+        return _troubles[-1]
+    try:
+        if number is None or progress is None or done.bytes > AT_ONCE_BYTES:
+            return ""
+        sha256 = content_hash(open_checkpoint(done.path), progress, HashCache(places.hash_cache_file()))
+        recorder().submit(lambda history: history.set_output_hash(number, sha256)).result()
+    except MixdownError:
+        return ""  # the export is there and recorded; its hash is found out later
+    return ""
+
+
+def take_trouble() -> str:
+    """What went wrong with recording since the last time this was asked; "" for nothing."""
+    found = " ".join(dict.fromkeys(_troubles))
+    _troubles.clear()
+    return found
+
+
+def export_facts(recipe: Recipe, done: Exported, device: str, scores: tuple[Score, ...] = ()) -> Facts:
+    """A finished export as the history keeps it."""
+    return Facts(
+        kind="export", recipe=recipes.canonical(recipe), key=recipes.key_of(recipe), method=recipe.method,
+        title=recipes.title_of(recipe), params=_params(recipe), inputs=recipes.inputs_of(recipe), scores=scores,
+        seconds=done.seconds, device=device, versions=versions(), output_path=str(done.path.absolute()),
+        output_bytes=done.bytes,
+    )  # fmt: skip
+
+
+def score_facts(recipe: Recipe, scores: tuple[Score, ...], seconds: float | None, device: str) -> Facts:
+    """A quick eval as the history keeps it."""
+    return Facts(
+        kind="score", recipe=recipes.canonical(recipe), key=recipes.key_of(recipe), method=recipe.method,
+        title=recipes.title_of(recipe), params=_params(recipe), inputs=recipes.inputs_of(recipe), scores=scores,
+        seconds=seconds, device=device, versions=versions(),
+    )  # fmt: skip
+
+
+def _params(recipe: Recipe) -> tuple[tuple[str, float | int | bool | str], ...]:
+    return tuple(sorted({**find(recipe.method).complete(dict(recipe.params)), **dict(recipe.params)}.items()))
+
+
+def versions() -> tuple[tuple[str, str], ...]:
+    """Mixdown, Python and the libraries that a merge's bytes depend on."""
+    found = [("Mixdown", VERSION), ("Python", platform.python_version())]
+    for name in _PACKAGES:
+        try:
+            found.append((name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return tuple(found)

@@ -1,0 +1,126 @@
+"""Keeping an SQLite history alive: checked when it is opened, backed up, moved aside when it is damaged."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+from engine.files.durable import fsync_folder
+from engine.files.text import printable
+
+KEEP = 3
+"""Backups that are kept."""
+EVERY_S = 3600.0
+"""A backup is made when the newest is older than this."""
+_JOURNALS = ("-journal", "-wal", "-shm")
+
+
+def backups(file: Path) -> list[Path]:
+    """The backups of a history, newest first."""
+    found = [file.with_name(f"{file.name}.backup-{number}") for number in range(1, KEEP + 1)]
+    return [path for path in found if path.is_file()]
+
+
+def problem_of(file: Path) -> str:
+    """What SQLite finds wrong with a file, "" when it is sound."""
+    if not file.exists():
+        return "the file is gone"
+    if file.stat().st_size == 0:
+        return "the file is empty"
+    try:
+        with closing(sqlite3.connect(file, timeout=10)) as connection:
+            found = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return str(error)
+        return ""  # locked or unreadable is not damaged
+    return "" if found and found[0] == "ok" else printable(found[0] if found else "no answer", 100).splitlines()[0]
+
+
+def heal(file: Path) -> str:
+    """Check a history before it is opened; a damaged one is moved aside and made anew from the newest good backup.
+
+    Call with the lock held.
+
+    Returns:
+        What happened, in a sentence or two, "" when the file is sound or new.
+    """
+    saved = backups(file)
+    if not file.exists() and not saved:
+        return ""
+    problem = problem_of(file)
+    if not problem or (problem == "the file is empty" and not saved):
+        return ""
+    aside = _move_aside(file)
+    good = next((path for path in saved if not problem_of(path)), None)
+    if good is not None:
+        _copy(good, file)
+    fsync_folder(file.parent)
+    where = f" The damaged file is kept as {printable(aside.name)}." if aside is not None else ""
+    if good is None:
+        return f"The history could not be read ({problem}), and there is no backup; it starts anew.{where}"
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(good.stat().st_mtime))
+    return f"The history could not be read ({problem}); it was restored from the backup of {when}.{where}"
+
+
+def back_up(file: Path, *, every_s: float = EVERY_S) -> Path | None:
+    """Copy a sound history beside itself, if it has changed and the newest copy is old enough.
+
+    Call with the lock held. The newest copy is `NAME.backup-1`; older ones move up.
+
+    Returns:
+        The new backup, None if none was made.
+    """
+    newest = next(iter(backups(file)), None)
+    if newest is not None:
+        then = newest.stat().st_mtime
+        if time.time() - then < every_s or file.stat().st_mtime <= then:
+            return None
+    if problem_of(file):
+        return None
+    temp = file.with_name(f".{file.name}.backup.partial")
+    temp.unlink(missing_ok=True)
+    _copy(file, temp)
+    for number in range(KEEP - 1, 0, -1):
+        older = file.with_name(f"{file.name}.backup-{number}")
+        if older.exists():
+            older.replace(file.with_name(f"{file.name}.backup-{number + 1}"))
+    made = file.with_name(f"{file.name}.backup-1")
+    temp.replace(made)
+    fsync_folder(file.parent)
+    return made
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A consistent copy of a database, on the disk when this returns."""
+    with closing(sqlite3.connect(source, timeout=10)) as read, closing(sqlite3.connect(target)) as write:
+        read.backup(write)
+    descriptor = os.open(target, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _move_aside(file: Path) -> Path | None:
+    """Rename a damaged file with its journals; None if there was nothing to keep."""
+    stamp = time.strftime("%Y-%m-%d %H.%M.%S")
+    aside = file.with_name(f"{file.name}.damaged {stamp}")
+    for suffix in _JOURNALS:
+        journal = file.with_name(file.name + suffix)
+        with suppress(OSError):
+            if journal.stat().st_size:
+                journal.replace(aside.with_name(aside.name + suffix))
+            else:
+                journal.unlink()
+    if not file.exists():
+        return None
+    if file.stat().st_size == 0:
+        file.unlink()
+        return None
+    file.replace(aside)
+    return aside

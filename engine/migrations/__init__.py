@@ -1,0 +1,1 @@
+"""Revisions of the history's tables, run by Alembic (`engine.history.migrate`); one module for each, never edited."""
