@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 VARIABLE = "MIXDOWN_HISTORY"
 """The environment's wish for another place: a file, a URL, or "off"."""
 
-AT_ONCE_BYTES = 2_000_000_000
+AT_ONCE_BYTES = 64_000_000
 """Outputs up to this size are hashed by the command that wrote them; larger ones when a window has time."""
 
 _RETRY_S = 30.0
