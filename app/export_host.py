@@ -37,7 +37,10 @@ from engine.merge.inputs import Inputs
 from engine.progress import Token
 
 VARIABLE = "MIXDOWN_EXPORT"
-""" "thread" exports in the window's own process."""
+""" "thread" exports in the window's own process, "process" always in another one; else the size decides."""
+LARGE_BYTES = 4 << 30
+"""Models that take this much together are merged in a process of their own: a minute's work should survive a crash,
+and the seconds that a process needs to start do not count."""
 LOOK_S = 0.05
 SILENT_S = 10.0
 """A worker that says nothing for so long hangs."""
@@ -164,8 +167,10 @@ class ExportHost:
             worker.end()
             if died or cancelled:
                 remove_litter(job.out.parent, job.out.name)
-            if not cancelled:  # perhaps the window is closing
-                self.warm()
+            if died:
+                self.warm()  # it will be tried again
+            elif not cancelled:  # perhaps the window is closing
+                warm()
 
     def _take(self) -> _Worker:
         with self._lock:
@@ -243,9 +248,18 @@ HOST = ExportHost()
 
 
 def warm() -> None:
-    """Get a worker ready, because an export is likely soon."""
-    if os.environ.get(VARIABLE) != "thread":
+    """Get a worker ready, because an export is likely soon; only where every export has a process."""
+    if os.environ.get(VARIABLE) == "process":
         HOST.warm()
+
+
+def _in_process(inputs: Inputs) -> bool:
+    """Whether an export of these models gets a process of its own."""
+    wish = os.environ.get(VARIABLE, "")
+    models = [model for model in (inputs.base, *inputs.experts) if model is not None]
+    return wish == "process" or (
+        wish != "thread" and sum(info.size_bytes for model in models for info in model.tensors.values()) >= LARGE_BYTES
+    )
 
 
 def export(job: ExportJob, inputs: Inputs, token: Token) -> Finished:
@@ -254,7 +268,7 @@ def export(job: ExportJob, inputs: Inputs, token: Token) -> Finished:
     Raises:
         MixdownError: as `perform` and `ExportHost.run` do.
     """
-    if os.environ.get(VARIABLE) == "thread":
+    if not _in_process(inputs):
         return perform(job, inputs, token)
     try:
         return HOST.run(replace(job, stamps=stamps_of(inputs)), token)

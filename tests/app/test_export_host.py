@@ -203,3 +203,12 @@ def test_jobs_survive_the_pipe() -> None:
     recipe = Recipe(experts=(ModelRef(id="e1", name="ü", path="/x/\udce9"),), method="ties")
     job = ExportJob(recipe, Path("/out"), ExportOptions(shard_bytes=5, format="both"), "cuda", 3, (("/a", 1, 2),))
     assert export_job.job_from_json(export_job.job_to_json(job)) == job
+
+
+def test_small_exports_stay_in_the_thread_and_large_ones_do_not(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(export_host.VARIABLE, raising=False)
+    assert not export_host._in_process(case.inputs)
+    monkeypatch.setattr(export_host, "LARGE_BYTES", 1)
+    assert export_host._in_process(case.inputs)
+    monkeypatch.setenv(export_host.VARIABLE, "thread")
+    assert not export_host._in_process(case.inputs)
