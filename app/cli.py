@@ -6,16 +6,32 @@ Exit codes: 0 done · 1 a problem told in plain words · 2 wrong usage · 3 canc
 from __future__ import annotations
 
 import argparse
+import gc
+import importlib
 import sys
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 
-from app import cli_bundle, cli_explain, cli_history, cli_onnx, cli_overlap, cli_tasks, cli_trust, cli_tune
+from app import cli_onnx
 from app.version import VERSION
 from engine.errors import Cancelled, MixdownError
 
-MODULES = (cli_bundle, cli_onnx, cli_overlap, cli_explain, cli_trust, cli_tasks, cli_history, cli_tune)
-"""Modules that bring commands of their own: `COMMANDS`, `add_parsers` and one `command_NAME` for each."""
+MODULES = {
+    "cli_bundle": ("compress", "restore"),
+    "cli_onnx": ("onnx", "runners", "trace_graph"),
+    "cli_overlap": ("overlap",),
+    "cli_explain": ("explain",),
+    "cli_trust": ("verify", "convert-pickle", "convert_pickle"),
+    "cli_tasks": ("task",),
+    "cli_history": ("history",),
+    "cli_tune": ("tune", "sweep"),
+}
+"""Modules that bring commands of their own (`COMMANDS`, `add_parsers`, one `command_NAME` for each): the commands are
+said here again so that only the one that is wanted is loaded."""
+
+_COLLECT_AFTER = 50_000
+"""New objects between two looks for cycles: 700 cost a tenth of the import of torch, and commands live short."""
 
 COMMANDS = (
     "merge",
@@ -25,7 +41,7 @@ COMMANDS = (
     "eval",
     "methods",
     "doctor",
-    *(c for m in MODULES for c in m.COMMANDS),
+    *(command for commands in MODULES.values() for command in commands),
 )
 
 EPILOG = """examples:
@@ -59,18 +75,18 @@ def is_command(arguments: Sequence[str]) -> bool:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    gc.set_threshold(_COLLECT_AFTER)
     try:
-        parsed = parser().parse_args(arguments)
+        parsed = parser(arguments[0] if arguments else "").parse_args(arguments)
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        from app import cli_commands, plugins, served
+        from app import plugins, served
 
         served.serve()
         for problem in plugins.load().problems:
             print(f"mixdown: warning: {problem}", file=sys.stderr)
-        module = next((m for m in MODULES if parsed.command in m.COMMANDS), cli_commands)
-        return int(getattr(module, f"command_{parsed.command}")(parsed))
+        return int(getattr(_module_of(parsed.command), f"command_{parsed.command}")(parsed))
     except (Cancelled, KeyboardInterrupt):
         print("Cancelled; nothing was left behind.", file=sys.stderr)
         return 3
@@ -85,8 +101,18 @@ def run(arguments: Sequence[str]) -> int:
         return 70
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line, also the source of the help page."""
+def _module_of(command: str) -> ModuleType:
+    """The module that carries out a command."""
+    name = next((module for module, commands in MODULES.items() if command in commands), "cli_commands")
+    return importlib.import_module(f"app.{name}")
+
+
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """The command line, also the source of the help page.
+
+    Args:
+        command: What is going to be parsed; other modules' commands are left out then. "" for all of them.
+    """
     top = argparse.ArgumentParser(
         prog="main.py",
         description="Mixdown, the mixing desk for model weights.",
@@ -113,8 +139,9 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N rows (default: all)")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     cli_onnx.add_eval_flags(evaluate)
-    for module in MODULES:
-        module.add_parsers(commands)
+    for name, theirs in MODULES.items():
+        if command not in COMMANDS or command in theirs:
+            importlib.import_module(f"app.{name}").add_parsers(commands)
     methods = commands.add_parser("methods", help="all merge methods and their parameters")
     methods.add_argument("--json", action="store_true", help="print JSON")
     doctor = commands.add_parser("doctor", help="versions, devices, display, problems and what to do")

@@ -112,7 +112,7 @@ def _merge_one(recipe: Recipe, out: Path, arguments: argparse.Namespace, token: 
         device = doctor.pick_device(arguments.device)
         done = export(plan, out, options=options, provenance=workbench.provenance(now), progress=token,
                       device=device, threads=arguments.threads or None)  # fmt: skip
-        trouble = recording.record_export(now, done, device, progress=token)
+        trouble = recording.leave_export(now, done, device, token)
     if trouble:
         print(f"mixdown: warning: {trouble}", file=sys.stderr)
     if arguments.save_recipe:

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import places
-from engine.graphs.child import COMMAND
-from engine.graphs.policy import RUNNERS
-from engine.graphs.values import CHOICES
+from engine.graphs.values import CHOICES, COMMAND
 
 if TYPE_CHECKING:
     from engine.graphs.values import Choice
@@ -56,6 +54,8 @@ def add_merge_flags(merge: argparse.ArgumentParser) -> None:
 
 def use(wanted: Choice) -> None:
     """Choose the runner of this process; graphs are kept in the user's data folder."""
+    from engine.graphs.policy import RUNNERS
+
     RUNNERS.use(wanted, places.graph_folder())
 
 
@@ -65,6 +65,7 @@ def command_onnx(arguments: argparse.Namespace) -> int:
     from app.cli_commands import cancellable
     from engine.files.checkpoint import open_checkpoint
     from engine.files.text import printable
+    from engine.graphs.policy import RUNNERS
     from engine.graphs.writing import export_onnx
 
     use("torch")
@@ -117,6 +118,7 @@ def command_runners(arguments: argparse.Namespace) -> int:
     from engine.errors import EvalProblem
     from engine.evaluate.model import network
     from engine.files.checkpoint import open_checkpoint
+    from engine.graphs.policy import RUNNERS
     from engine.graphs.values import Spec
     from engine.graphs.writing import is_image_config
 

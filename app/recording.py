@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,7 +21,7 @@ from engine.errors import MixdownError
 from engine.evaluate.score import Score
 from engine.files.checkpoint import open_checkpoint
 from engine.files.hashing import HashCache, content_hash
-from engine.history import recipes
+from engine.history import inbox, recipes
 from engine.history.values import Facts
 from engine.methods import find
 from engine.progress import Progress
@@ -38,6 +39,7 @@ AT_ONCE_BYTES = 64_000_000
 
 _RETRY_S = 30.0
 _PACKAGES = ("torch", "numpy", "safetensors")
+_troubles: list[str] = []
 T = TypeVar("T")
 
 
@@ -62,7 +64,19 @@ def open_history(given: str = "") -> History | None:
         return None
     from engine.history.history import History
 
-    return History(place if "://" in place else Path(place).expanduser())
+    history = History(place if "://" in place else Path(place).expanduser())
+    _take_in(history)
+    return history
+
+
+def _take_in(history: History | None) -> None:
+    """Record what commands have left for a history since it was asked last."""
+    if history is None or history.file is None:
+        return
+    try:
+        _troubles.extend(inbox.take(inbox.folder_of(history.file), history.record))
+    except MixdownError as error:
+        _troubles.append(f"Runs that wait in the inbox are not in the history: {error}")
 
 
 class Recorder:
@@ -102,6 +116,7 @@ class Recorder:
             work, future = self._queue.get()
             try:
                 history = self._opened()
+                _take_in(history)
                 future.set_result(None if history is None else work(history))
             except Exception as error:  # a bug must not end the thread; whoever waits is told
                 future.set_exception(error)
@@ -124,7 +139,6 @@ class Recorder:
 
 
 _recorders: dict[str, Recorder] = {}
-_troubles: list[str] = []
 _lock = threading.Lock()
 
 
@@ -134,9 +148,7 @@ def recorder() -> Recorder:
         return _recorders.setdefault(where(), Recorder())
 
 
-def record_export(
-    recipe: Recipe, done: Exported, device: str, scores: Iterable[Score] = (), progress: Progress | None = None
-) -> str:
+def record_export(recipe: Recipe, done: Exported, device: str, scores: Iterable[Score] = ()) -> str:
     """Write a finished export into the history, and wait until it is there; never raises for the history's sake.
 
     Args:
@@ -144,24 +156,45 @@ def record_export(
         done: What was written.
         device: What it was computed on.
         scores: Scores of the recipe that are known.
-        progress: Told while the output is hashed; None leaves that to a window.
 
     Returns:
         What went wrong, "" for nothing.
     """
     facts = export_facts(recipe, done, device, tuple(scores))
     try:
-        number = recorder().submit(lambda history: history.record(facts)).result()
+        recorder().submit(lambda history: history.record(facts)).result()
     except MixdownError as error:
         _troubles.append(f"The export is not in the history: {error}")
         return _troubles[-1]
+    return ""
+
+
+def leave_export(recipe: Recipe, done: Exported, device: str, progress: Progress) -> str:
+    """The same for a command, which leaves a file for the history instead of loading a database (0.4 s).
+
+    The history takes it in when it is next opened; that of a team, which lies on a server, is written at once.
+    Small outputs are hashed here, so that merges of merges know their parents; large ones when a window has time.
+
+    Returns:
+        What went wrong, "" for nothing.
+    """
+    place = where()
+    if place.lower() == "off":
+        return ""
+    facts = export_facts(recipe, done, device)
     try:
-        if number is None or progress is None or done.bytes > AT_ONCE_BYTES:
-            return ""
-        sha256 = content_hash(open_checkpoint(done.path), progress, HashCache(places.hash_cache_file()))
-        recorder().submit(lambda history: history.set_output_hash(number, sha256)).result()
+        if done.bytes <= AT_ONCE_BYTES:
+            sha256 = content_hash(open_checkpoint(done.path), progress, HashCache(places.hash_cache_file()))
+            facts = replace(facts, output_sha256=sha256)
     except MixdownError:
-        return ""  # the export is there and recorded; its hash is found out later
+        pass  # the export is there; its hash is found out later
+    try:
+        if "://" in place:
+            recorder().submit(lambda history: history.record(facts)).result()
+        else:
+            inbox.put(inbox.folder_of(Path(place).expanduser()), facts)
+    except MixdownError as error:
+        return f"The export is not in the history: {error}"
     return ""
 
 

@@ -13,11 +13,9 @@ from typing import Any
 
 from engine.errors import EvalProblem, MixdownError
 from engine.files.text import printable
-from engine.graphs.values import Measured, Spec, measured_from
+from engine.graphs.values import COMMAND, Measured, Spec, measured_from
 from engine.progress import Progress
 
-COMMAND = "trace_graph"
-"""The hidden command of a frozen program that does what `python -m engine.graphs.child` does."""
 LIMIT_S = 900.0
 _POLL_S = 0.05
 _ROOT = Path(__file__).resolve().parents[2]

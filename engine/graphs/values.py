@@ -17,6 +17,8 @@ CHOICES: tuple[tuple[Choice, str], ...] = (
     ("torch", "torch"),
     ("onnxruntime", "onnxruntime"),
 )
+COMMAND = "trace_graph"
+"""The hidden command of a frozen program that does what `python -m engine.graphs.child` does."""
 OPSET = 20
 """Operator set of every graph that Mixdown makes."""
 TOLERANCE = 1e-4

@@ -71,6 +71,11 @@ class History:
         with self._engine.execution_options(**WRITING).begin() as connection:
             return migrate.upgrade(connection)
 
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file, None for another database."""
+        return self._file
+
     def close(self) -> None:
         """Close what is open; the history may be used again afterwards."""
         self._engine.dispose()
