@@ -189,12 +189,16 @@ class Loader:
     def keep(self, job: TensorJob) -> None:
         """Read a tensor of all models at once and hand out pieces of it until `drop`, if it is small enough."""
         held: _Held | None = getattr(self._local, "held", None)
-        small = 4 * (len(self.plan.models.experts) + 1) * job.numel <= RESIDENT
-        if (held is None or held[0] is not job) and small and self._dtype(job) is torch.float32:
+        if (held is None or held[0] is not job) and self.keeps(job):
             rows = self.scratch.whole(job.numel)
             for start in range(0, job.numel, self.chunk):
                 self._load(job, start, list(rows[:, start : start + self.chunk]))
             self._local.held = (job, rows)
+
+    def keeps(self, job: TensorJob) -> bool:
+        """Whether `keep` keeps a tensor."""
+        small = 4 * (len(self.plan.models.experts) + 1) * job.numel <= RESIDENT
+        return small and self._dtype(job) is torch.float32
 
     def drop(self) -> None:
         """Keep nothing any more."""

@@ -55,6 +55,11 @@ class ModelView:
         names = self._loader.plan.models.names
         return tuple(names[t] for t in self._jobs[0].used) if self._jobs else names
 
+    @property
+    def resident(self) -> bool:
+        """Whether another pass reads no file: one tensor that is small enough to be kept."""
+        return self._crew is None and all(map(self._loader.keeps, self._jobs))
+
     def map(self, function: Callable[[Chunk], R]) -> Iterator[R]:
         """Apply `function` to every chunk; results come in chunk order."""
 

@@ -112,7 +112,7 @@ def _tensor_bounds(view: View, density: float, gamma: float) -> Bounds:
         return [(0.0, float("inf"))] * view.models
     if kept == 0:
         return [(float("inf"), float("inf"))] * view.models
-    low, high = (steps.select.kth_magnitudes(view, rank) for rank in (bottom + 1, bottom + kept))
+    low, high = steps.select.ranked_magnitudes(view, (bottom + 1, bottom + kept))
     return list(zip(low, high, strict=True))
 
 

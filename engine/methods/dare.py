@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.steps.disjoint import Merge
     from engine.steps.drop import MaskSource
     from engine.steps.elect import Ballot
+    from engine.steps.held import Held
     from engine.steps.per_expert import Number
     from engine.steps.restore import Factors
     from engine.steps.view import Chunk, Span, View
@@ -71,15 +72,31 @@ def _effective_linear(coefficients: np.ndarray, params: Mapping[str, Value]) -> 
     return coefficients * float(params["scale"]) * kept
 
 
-def _factors(view: View, *, density: Number, rescale: bool, rescale_by: str, masks: MaskSource | None) -> Factors:
-    """What restores the L1 norms of the thinned tensors of a view; nothing if that is not asked for."""
+@dataclass(frozen=True, slots=True)
+class Norms:
+    """What rescaling by norms needs of a tensor or model.
+
+    Attributes:
+        factors: What restores the L1 norm of each tensor; empty if not asked for.
+        left: The thinned task vectors, where they are held.
+    """
+
+    factors: Factors
+    left: Held
+
+
+def _norms(view: View, *, density: Number, rescale: bool, rescale_by: str, masks: MaskSource | None) -> Norms:
+    """One pass over the view for the L1 norms before and after; none if they are not to be restored."""
+    held = steps.held.Held(view)
     if not rescale or rescale_by != "l1" or not steps.per_expert.is_between(density):
-        return {}
+        return Norms({}, held)
 
     def thinned(chunk: Chunk) -> list[Tensor]:
-        return steps.per_expert.drop_all(chunk.deltas, chunk.span, density, rescale=False, masks=masks)
+        left = steps.per_expert.drop_all(chunk.deltas, chunk.span, density, rescale=False, masks=masks)
+        held.keep(chunk.span, left, chunk.deltas)
+        return left
 
-    return steps.restore.factors(view, thinned)
+    return Norms(steps.restore.factors(view, thinned), held)
 
 
 def _thinned(
@@ -89,20 +106,20 @@ def _thinned(
     density: Number,
     rescale: bool,
     rescale_by: str,
-    factors: Factors,
+    norms: Norms,
     masks: MaskSource | None,
-) -> list[Tensor]:
+) -> Sequence[Tensor]:
     """T task vectors (n,) of which elements are dropped and the others rescaled."""
     divide = rescale and rescale_by == "density"
-    left = steps.per_expert.drop_all(deltas, span, density, rescale=divide, masks=masks)
-    return steps.reduce.scaled(left, factors[span.tensor]) if span.tensor in factors else left
+    left = norms.left.take(span) or steps.per_expert.drop_all(deltas, span, density, rescale=divide, masks=masks)
+    return steps.reduce.scaled(left, norms.factors[span.tensor]) if span.tensor in norms.factors else left
 
 
 def _measure(
     view: View, *, density: Number, rescale: bool, rescale_by: str, masks: MaskSource | None = None, **_: Value
-) -> Factors:
+) -> Norms:
     """One pass for the norms of a tensor, if they are to be restored."""
-    return _factors(view, density=density, rescale=rescale, rescale_by=rescale_by, masks=masks)
+    return _norms(view, density=density, rescale=rescale, rescale_by=rescale_by, masks=masks)
 
 
 @merge_method(
@@ -129,7 +146,7 @@ def dare_linear(
     rescale_by: str,
     scale: float,
     span: Span,
-    stats: Factors,
+    stats: Norms,
     masks: MaskSource | None = None,
 ) -> Tensor:
     """Drop and add up: scale * sum_t c_t drop(tau_t).
@@ -142,29 +159,29 @@ def dare_linear(
         rescale_by: How.
         scale: Common factor.
         span: Which elements these are.
-        stats: Factors of the tensor.
+        stats: Norms of the tensor.
         masks: Where masks come from, if not from the seed.
 
     Returns:
         The merged task vector (n,).
     """
     left = _thinned(
-        deltas, span, density=density, rescale=rescale, rescale_by=rescale_by, factors=stats, masks=masks
+        deltas, span, density=density, rescale=rescale, rescale_by=rescale_by, norms=stats, masks=masks
     )  # T x (n,)
     return steps.reduce.weighted_sum(left, weights).mul_(scale)
 
 
 @dataclass(frozen=True, slots=True)
 class Thinned:
-    """What DARE TIES needs of the whole model.
+    """What DARE TIES needs of the whole model, or of one tensor.
 
     Attributes:
         ballot: Cuts and majority sign of the thinned task vectors.
-        factors: What restores the L1 norm of each tensor, if asked for.
+        norms: What restores the L1 norm of each tensor, if asked for.
     """
 
     ballot: Ballot
-    factors: Factors
+    norms: Norms
 
 
 def _survey(
@@ -177,16 +194,36 @@ def _survey(
     zero_sum: str,
     masks: MaskSource | None = None,
     **_: Value,
-) -> Thinned:
-    """Cuts and majority sign of the thinned task vectors of the whole model."""
+) -> Thinned | None:
+    """Cuts and majority sign of the thinned task vectors of the whole model; None if neither depends on it."""
+    if trim >= 1 and zero_sum == "positive":
+        return None
     how: dict[str, Any] = {"density": density, "rescale": rescale, "rescale_by": rescale_by, "masks": masks}
-    factors = _factors(view, **how)
+    norms = _norms(view, **how)
 
-    def left(chunk: Chunk) -> list[Tensor]:
-        return _thinned(chunk.deltas, chunk.span, factors=factors, **how)
+    def left(chunk: Chunk) -> Sequence[Tensor]:
+        return _thinned(chunk.deltas, chunk.span, norms=norms, **how)
 
     found = steps.elect.prepare(view, trim="topk", density=trim, elect="mass", zero_sum=zero_sum, picks=left)
-    return Thinned(found, factors)
+    return Thinned(found, norms)
+
+
+def _measure_ties(
+    view: View,
+    *,
+    density: Number,
+    rescale: bool,
+    rescale_by: str,
+    stats: Thinned | None,
+    masks: MaskSource | None = None,
+    **_: Value,
+) -> Thinned:
+    """The norms of a tensor, where the survey found nothing to do."""
+    if stats is not None:
+        return stats
+    norms = _norms(view, density=density, rescale=rescale, rescale_by=rescale_by, masks=masks)
+    everything = steps.elect.Ballot((steps.trim.KEEP_ALL,) * view.models, (1.0,) * view.models, 1)
+    return Thinned(everything, norms)
 
 
 def _effective_ties(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndarray:
@@ -219,6 +256,7 @@ def _effective_ties(coefficients: np.ndarray, params: Mapping[str, Value]) -> np
     coefficient_help="Scales what is left of the task vector before the election of signs.",
     help=HELP_TIES,
     survey=_survey,
+    measure=_measure_ties,
     effective=_effective_ties,
 )
 def dare_ties(
@@ -246,16 +284,18 @@ def dare_ties(
         merge: How the experts that agree become one.
         scale: Common factor.
         span: Which elements these are.
-        stats: Cuts and majority sign of the thinned task vectors, and factors.
+        stats: Cuts and majority sign of the thinned task vectors, and norms.
         masks: Where masks come from, if not from the seed.
 
     Returns:
         The merged task vector (n,).
     """
     left = _thinned(
-        deltas, span, density=density, rescale=rescale, rescale_by=rescale_by, factors=stats.factors, masks=masks
+        deltas, span, density=density, rescale=rescale, rescale_by=rescale_by, norms=stats.norms, masks=masks
     )  # T x (n,)
-    kept = steps.reduce.scaled(steps.trim.trim_all(left, stats.ballot.cuts), weights)  # T x (n,)
+    kept = steps.trim.trim_all(left, stats.ballot.cuts)  # T x (n,)
+    for x, weight in zip(kept, weights, strict=True):
+        x.mul_(weight)
     sign = steps.elect.signs(kept, "mass", stats.ballot)  # (n,)
-    merged = steps.disjoint.merge(kept, sign, merge, weights, decided=stats.ballot.fallback != 0)
+    merged = steps.disjoint.merge(kept, sign, merge, weights, decided=stats.ballot.fallback != 0, spare=True)
     return merged if scale == 1 else merged.mul_(scale)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from engine.steps.view import Chunk, View
+    from engine.steps.held import Held
+    from engine.steps.view import Chunk, Span, View
 
 HELP = """
 **SCE** *selects* in each tensor the weights over which the experts vary most, *calculates* a coefficient for
@@ -46,34 +47,44 @@ class Selection:
         limit: Least variance that is selected; infinite for none.
         energies: Coefficients of the experts, which add up to 1.
         note: "uniform" where all are equal because there is too little energy.
+        selected: The selected task vectors, where they are held.
     """
 
     limit: float
     energies: tuple[float, ...]
     note: str
+    selected: Held
 
 
 def _measure(view: View, *, density: float, uniform_floor: bool, **_: Value) -> Selection:
     """Two passes for the least variance (none at density 1), one for the energies."""
-    limit = _limit(view, density)
+    held, spreads = steps.held.Held(view), steps.held.Held(view)
+    limit = _limit(view, density, spreads)
 
     def squares(chunk: Chunk) -> list[list[float]]:
-        return [steps.reduce.dot_blocks(x, x) for x in _selected(chunk.deltas, chunk.weights, limit)]
+        spread = spreads.take(chunk.span)
+        chosen = _selected(chunk.deltas, chunk.weights, limit, spread[0] if spread else None)
+        held.keep(chunk.span, chosen, chunk.deltas)
+        return [steps.reduce.dot_blocks(x, x) for x in chosen]
 
     energies = [x / max(1, view.numel) for x in steps.reduce.collect(view.map(squares))] or [0.0] * view.models
     whole = fsum(energies)
     if (whole < FLOOR and uniform_floor) or whole == 0:
-        return Selection(limit, (1 / view.models,) * view.models, "uniform" if whole else "")
-    return Selection(limit, tuple(x / whole for x in energies), "")
+        return Selection(limit, (1 / view.models,) * view.models, "uniform" if whole else "", held)
+    return Selection(limit, tuple(x / whole for x in energies), "", held)
 
 
-def _limit(view: View, density: float) -> float:
-    """The least variance of those selected; 0 selects all."""
+def _limit(view: View, density: float, held: Held) -> float:
+    """The least variance of those selected; 0 selects all. Keeps the variances."""
     if density >= 1 or view.numel == 0:
         return 0.0
-    return steps.order.largest_share(
-        view, density, lambda chunk: variance(steps.reduce.scaled(chunk.deltas, chunk.weights))
-    )
+
+    def spread(chunk: Chunk) -> Tensor:
+        found = variance(steps.reduce.scaled(chunk.deltas, chunk.weights))
+        held.keep(chunk.span, [found], ())
+        return found
+
+    return steps.order.largest_share(view, density, spread)
 
 
 def variance(tensors: Sequence[Tensor]) -> Tensor:
@@ -82,12 +93,14 @@ def variance(tensors: Sequence[Tensor]) -> Tensor:
     return steps.reduce.total([x.square_() for x in (x - mean for x in tensors)]).div_(len(tensors))
 
 
-def _selected(deltas: Sequence[Tensor], weights: Sequence[float], limit: float) -> list[Tensor]:
-    """T scaled task vectors (n,), 0 where they do not vary enough."""
+def _selected(
+    deltas: Sequence[Tensor], weights: Sequence[float], limit: float, spread: Tensor | None = None
+) -> list[Tensor]:
+    """T scaled task vectors (n,), 0 where they do not vary enough; `spread` is their variance if it is known."""
     scaled = steps.reduce.scaled(deltas, weights)
     if limit <= 0:
         return scaled
-    chosen = steps.pointwise.at_least(variance(scaled), limit)  # (n,)
+    chosen = steps.pointwise.at_least(variance(scaled) if spread is None else spread, limit)  # (n,)
     return [x * chosen for x in scaled]
 
 
@@ -128,19 +141,22 @@ def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndar
     measure=_measure,
     effective=_effective,
 )
-def sce(deltas: Sequence[Tensor], weights: Sequence[float], *, scale: float, stats: Selection, **_: Value) -> Tensor:
+def sce(
+    deltas: Sequence[Tensor], weights: Sequence[float], *, scale: float, span: Span, stats: Selection, **_: Value
+) -> Tensor:
     """Weighted mean of the selected task vectors that have the elected sign.
 
     Args:
         deltas: T task vectors (n,).
         weights: T coefficients.
         scale: Common factor.
+        span: Which elements these are.
         stats: Least variance and coefficients of this tensor.
 
     Returns:
         The merged task vector (n,).
     """
-    kept = _selected(deltas, weights, stats.limit)  # T x (n,)
+    kept = stats.selected.take(span) or _selected(deltas, weights, stats.limit)  # T x (n,)
     sign = steps.pointwise.at_least(steps.reduce.total(kept), 0).mul_(2).sub_(1)  # (n,)
     agree = [steps.disjoint.agreeing(x, sign) for x in kept]  # T x (n,)
     merged = steps.reduce.weighted_sum(agree, stats.energies)

@@ -132,7 +132,9 @@ def ties(
     Returns:
         The merged task vector (n,).
     """
-    kept = steps.reduce.scaled(stats.kept(deltas, span.tensor), weights)  # T x (n,)
+    kept = stats.kept(deltas, span.tensor)  # T x (n,)
+    for x, weight in zip(kept, weights, strict=True):
+        x.mul_(weight)
     sign = steps.elect.signs(kept, elect, stats)  # (n,)
-    merged = steps.disjoint.merge(kept, sign, merge, weights, decided=stats.fallback != 0)
+    merged = steps.disjoint.merge(kept, sign, merge, weights, decided=stats.fallback != 0, spare=True)
     return merged if scale == 1 else merged.mul_(scale)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.steps.order import order_statistics
 from engine.steps.reduce import total
-from engine.steps.select import kth_magnitudes
+from engine.steps.select import ranked_magnitudes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ def ranges(view: View, variant: Variant, ratio: float) -> Ranges:
     count, edge = view.numel, 1e-4 if variant == "root" else 0.01
     low = int(count * edge) + 1
     high = max(int(count * (1 - edge) - 1), 0) + 1
-    pairs = tuple(zip(kth_magnitudes(view, low), kth_magnitudes(view, high), strict=True))
+    pairs = tuple(zip(*ranked_magnitudes(view, (low, high)), strict=True))
 
     def made(chunk: Chunk) -> list[Tensor]:
         return scores(chunk.deltas, pairs, variant)

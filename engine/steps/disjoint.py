@@ -20,7 +20,13 @@ MERGES = ("mean", "weighted", "sum", "max", "all-mean", "all-sum", "all-median",
 
 
 def merge(
-    kept: Sequence[Tensor], sign: Tensor | None, how: Merge, weights: Sequence[float], *, decided: bool = False
+    kept: Sequence[Tensor],
+    sign: Tensor | None,
+    how: Merge,
+    weights: Sequence[float],
+    *,
+    decided: bool = False,
+    spare: bool = False,
 ) -> Tensor:
     """Merge T trimmed and scaled task vectors into one.
 
@@ -32,6 +38,7 @@ def merge(
             task vector and give the result the elected sign.
         weights: T coefficients, the divisor of "weighted".
         decided: Whether no sign is 0, which saves time.
+        spare: Whether the tensors of `kept` may be overwritten, which saves time.
 
     Returns:
         A new tensor (n,).
@@ -42,9 +49,10 @@ def merge(
     if how == "max":
         return _largest(kept, sign)
     if sign is None:
-        return _average(kept, kept, how, weights)
+        return _average(kept, how, weights)
     sign = sign if decided else _decided(sign)
-    return _average([agreeing(x, sign) for x in kept], kept, how, weights).mul_(sign)
+    agree = [x.mul_(sign).clamp_min_(0) if spare else agreeing(x, sign) for x in kept]
+    return _average(agree, how, weights).mul_(sign)
 
 
 def agreeing(kept: Tensor, sign: Tensor) -> Tensor:
@@ -57,12 +65,12 @@ def _decided(sign: Tensor) -> Tensor:
     return torch.gt(sign, 0, out=torch.empty_like(sign)).mul_(2).sub_(1)
 
 
-def _average(chosen: Sequence[Tensor], kept: Sequence[Tensor], how: Merge, weights: Sequence[float]) -> Tensor:
+def _average(chosen: Sequence[Tensor], how: Merge, weights: Sequence[float]) -> Tensor:
     """Sum of the chosen elements, divided as `how` says; empty places stay 0."""
     merged = total(chosen)
     if how == "sum":
         return merged
-    factors = weights if how == "weighted" else [1.0] * len(kept)
+    factors = weights if how == "weighted" else [1.0] * len(chosen)
     divisor, one = torch.ne(chosen[0], 0, out=torch.empty_like(merged)), torch.empty_like(merged)
     if factors[0] != 1:
         divisor.mul_(factors[0])

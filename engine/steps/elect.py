@@ -123,7 +123,7 @@ def signs(kept: Sequence[Tensor], elect: Election, ballot: Ballot) -> Tensor | N
     """
     if elect == "none":
         return None
-    sign = votes(kept, elect, ballot.squares)
+    sign = total(kept) if elect == "mass" and ballot.fallback else votes(kept, elect, ballot.squares)
     if ballot.fallback:
         decide = torch.ge if ballot.fallback > 0 else torch.gt
         decide(sign, 0, out=sign).mul_(2).sub_(1)

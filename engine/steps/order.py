@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.steps import bracket
 from engine.steps.select import BINS, DIGIT
 
 if TYPE_CHECKING:
@@ -119,11 +120,15 @@ def largest_share(view: View, share: float, pick: Callable[[Chunk], Tensor]) -> 
     Args:
         view: One tensor.
         share: From 0 to 1.
-        pick: Chunk to as many numbers of 0 and above.
+        pick: Chunk to as many numbers of 0 and above, each made of its own element only.
 
     Returns:
         A number that occurs; infinity if int(share * m) is 0.
     """
+    if view.resident and 0 < share < 1:
+        found = bracket.largest_share(view, share, pick)
+        if found is not None:
+            return found
 
     def count(chunk: Chunk) -> tuple[int, np.ndarray | None]:
         values = pick(chunk).reshape(-1)

@@ -1,5 +1,6 @@
 """Exact order statistics of magnitudes over a whole model, in bounded memory.
 
+A tensor that is in memory is looked at twice (`engine.steps.bracket`); a model is read once and counted.
 The magnitude of a float grows with its bit pattern, so the k-th smallest is found digit by digit in
 histograms of 16 bits: one pass over the model for task vectors of 16-bit checkpoints (nearly all of them have
 no lower bits; those that do are counted one by one), two for float32, five for float64. Counting is exact: the
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.steps import bracket
 from engine.steps.reduce import Picks, pick_deltas
 
 if TYPE_CHECKING:
@@ -172,26 +174,40 @@ class _Tally:
 
 
 def kth_magnitudes(view: View, rank: int, picks: Picks = pick_deltas) -> tuple[float, ...]:
-    """The rank-th smallest magnitude of every model's picked tensors.
+    """The rank-th smallest magnitude of every model's picked tensors; see `ranked_magnitudes`."""
+    return ranked_magnitudes(view, (rank,), picks)[0]
+
+
+def ranked_magnitudes(view: View, ranks: Sequence[int], picks: Picks = pick_deltas) -> list[tuple[float, ...]]:
+    """The magnitudes of some ranks in every model's picked tensors.
 
     Args:
         view: The elements to rank, all together.
-        rank: From 1 (smallest) to `view.numel` (largest).
+        ranks: From 1 (smallest) to `view.numel` (largest).
         picks: Which tensors of a chunk to rank, one for each model.
 
     Returns:
-        T magnitudes, each one that occurs; zeros for an empty view.
+        For each rank T magnitudes, each one that occurs; zeros for an empty view.
 
     Raises:
-        ValueError: if the rank lies outside the view.
+        ValueError: if a rank lies outside the view.
     """
     if view.numel == 0:
-        return (0.0,) * view.models
-    if not 1 <= rank <= view.numel:
-        raise ValueError(f"rank {rank} of {view.numel} elements")
+        return [(0.0,) * view.models for _ in ranks]
+    if not all(1 <= rank <= view.numel for rank in ranks):
+        raise ValueError(f"ranks {list(ranks)} of {view.numel} elements")
+    if view.resident:
+        found = bracket.ranked(view, ranks, picks)
+        if found is not None:
+            return found
     counted = sketches(view, picks)
     if counted is None:  # widen all to float64, which is exact
-        return _kth_wide(view, rank, lambda chunk: [x.to(torch.float64) for x in picks(chunk)])
+        return [_kth_wide(view, rank, lambda chunk: [x.to(torch.float64) for x in picks(chunk)]) for rank in ranks]
+    return [_descended(view, rank, counted, picks) for rank in ranks]
+
+
+def _descended(view: View, rank: int, counted: Sequence[Sketch], picks: Picks) -> tuple[float, ...]:
+    """What the sketches say; one more pass where they are not exact."""
     found = [sketch.find(rank) for sketch in counted]
     if all(sketch.exact for sketch in counted):
         return tuple(magnitude_of(bits, 32) for bits, _ in found)

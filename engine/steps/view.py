@@ -79,6 +79,10 @@ class View(Protocol):
     def names(self) -> Sequence[str]:
         """Name of every expert, in canonical order: T of them."""
 
+    @property
+    def resident(self) -> bool:
+        """Whether another pass reads no file: all chunks are in memory."""
+
     def map(self, function: Callable[[Chunk], R]) -> Iterator[R]:
         """Apply `function` to every chunk on worker threads; results come in chunk order."""
 

@@ -37,6 +37,7 @@ class MemoryView:
     seed: int = 0
     chunk: int = BLOCK
     passes: list[int] = field(default_factory=lambda: [0])
+    resident: bool = False
 
     @property
     def numel(self) -> int:
@@ -56,8 +57,9 @@ class MemoryView:
     def only(self, name: str) -> MemoryView:
         picked = {name: self.base[name]}
         return MemoryView(
-            picked, self.experts, self.weights, self.space, self.names, self.keys, self.seed, self.chunk, self.passes
-        )
+            picked, self.experts, self.weights, self.space, self.names, self.keys, self.seed, self.chunk, self.passes,
+            self.resident,
+        )  # fmt: skip
 
     def chunks(self, name: str, scope: Scope = "element") -> Iterator[Chunk]:
         """Pieces (n,) of a tensor, whole rows (r, c), or the tensor in its own shape."""
