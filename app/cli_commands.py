@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import signal
 import sys
+import threading
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from app import cli_onnx, cli_recipes, doctor, places, recording, workbench
@@ -88,12 +92,18 @@ def _with_sets(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
     return workbench.apply_gains(recipe, arguments.gains, arguments.muted)
 
 
+def _load_engine(loaded: Future[ModuleType]) -> None:
+    """Import the half of the engine that needs torch (seconds), while the headers and hashes are read."""
+    try:
+        loaded.set_result(importlib.import_module("engine.export.folder"))
+    except BaseException as error:
+        loaded.set_exception(error)
+
+
 def _merge_one(recipe: Recipe, out: Path, arguments: argparse.Namespace, token: Token) -> dict[str, Any]:
     """Open, check, merge and write one recipe; returns the report."""
-    from engine.export.folder import ExportOptions, export
-    from engine.merge.plan import make_plan
-
-    workbench.remember_sketches()
+    engine = Future[ModuleType]()
+    threading.Thread(target=_load_engine, args=(engine,), daemon=True).start()
     opened = workbench.open_recipe(recipe)
     names = {e.id: e.name for e in recipe.experts}
     if not arguments.json:
@@ -102,6 +112,11 @@ def _merge_one(recipe: Recipe, out: Path, arguments: argparse.Namespace, token: 
     now = workbench.hashed(recipe, opened.inputs, token)
     for name in workbench.check_hashes(recipe, now):
         print(f"mixdown: warning: {name} is not the file that the recipe was saved with", file=sys.stderr)
+    engine.result()
+    from engine.export.folder import ExportOptions, export
+    from engine.merge.plan import make_plan
+
+    workbench.remember_sketches()
     plan = make_plan(now, opened.inputs)
     options = ExportOptions(
         shard_bytes=parse_size(arguments.shard_size), verify=not arguments.no_verify, replace=arguments.replace,
