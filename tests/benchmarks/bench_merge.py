@@ -1,12 +1,14 @@
 """How fast a merge is, as a multiple of just copying: read all inputs, write the same bytes, fsync.
 
 python -m tests.benchmarks.bench_merge [--models DIR] [--runs 3] [--methods task_arithmetic,ties] [--many ties]
+                                         [--cold]
 
 DIR has base and expert1 ... expert3 (made by /work/shared/bench/make_synth.py). Every line is a fresh process,
 whose peak memory (interpreter and torch included) is reported; times are those of `export` alone, warm cache.
 "again" is a second export in the same process with another density (for methods that have one): what the first
 found in the models is remembered. Floor and exports alternate, because the speed of a shared machine drifts. The ratio
-of processor time is that of all threads together; it says more than wall time where other programs run.
+of processor time is that of all threads together; it says more than wall time where other programs run. With `--cold`
+the system is asked to forget the inputs before each floor and each export.
 
 Then the methods of `--many` run with 3 and with 20 experts (the same ones several times): memory must not grow.
 """
@@ -59,6 +61,13 @@ def copy_floor(inputs: list[Path], out: Path) -> Times:
     return spent
 
 
+def forget(inputs: list[Path]) -> None:
+    """Ask the system to drop the models' files from its cache."""
+    for file in (f for model in inputs for f in model.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def now() -> Times:
     """Both clocks."""
     return time.perf_counter(), time.process_time()
@@ -70,10 +79,14 @@ def since(start: Times) -> Times:
     return wall - start[0], processor - start[1]
 
 
-def export_twice(method: str, models: Path, folder: Path, count: int) -> None:
+def export_twice(method: str, models: Path, folder: Path, count: int, *, cold: bool) -> None:
     """Child process: two exports; prints their times and this process's peak memory."""
     import resource
 
+    if cold:
+        import engine.export.folder  # noqa: F401  # is not to be read from the disk in the measured time
+
+        forget([models / "base", *experts_of(method, models)])
     found = {"first": timed_export(method, models, folder / "merged", count, again=False)}
     if not count:
         found["again"] = timed_export(method, models, folder / "merged2", count, again=True)
@@ -102,23 +115,26 @@ def timed_export(method: str, models: Path, out: Path, count: int, *, again: boo
     return since(start)
 
 
-def child(method: str, models: Path, folder: Path, count: int = 0) -> dict[str, Any]:
+def child(method: str, models: Path, folder: Path, count: int = 0, *, cold: bool = False) -> dict[str, Any]:
     """Run `export_twice` in a fresh process and delete what it wrote."""
     command = [sys.executable, "-m", __spec__.name, "--child", method, "--models", str(models), "--out", str(folder)]
-    done = subprocess.run([*command, "--experts", str(count)], check=True, capture_output=True, text=True)
+    command += ["--experts", str(count), *(["--cold"] if cold else [])]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     for path in folder.glob("merged*"):
         shutil.rmtree(path)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
-def measure(method: str, models: Path, folder: Path, runs: int) -> dict[str, float]:
+def measure(method: str, models: Path, folder: Path, runs: int, *, cold: bool) -> dict[str, float]:
     """Median ratios and seconds, and the largest peak memory, over alternating runs."""
     found: dict[str, list[float]] = {}
     inputs = [models / "base", *experts_of(method, models)]
     for _ in range(runs):
+        forget(inputs if cold else [])
         before = copy_floor(inputs, folder / "floor")
-        result = child(method, models, folder)
+        result = child(method, models, folder, cold=cold)
+        forget(inputs if cold else [])
         after = copy_floor(inputs, folder / "floor")
         wall, processor = ((before[i] + after[i]) / 2 for i in (0, 1))
         row = {"wall": result["first"][0] / wall, "processor": result["first"][1] / processor,
@@ -129,12 +145,12 @@ def measure(method: str, models: Path, folder: Path, runs: int) -> dict[str, flo
     return {key: max(values) if key == "peak" else statistics.median(values) for key, values in found.items()}
 
 
-def print_speed(methods: list[str], models: Path, folder: Path, runs: int) -> None:
+def print_speed(methods: list[str], models: Path, folder: Path, runs: int, *, cold: bool) -> None:
     """One line for each method."""
     print(f"{'':<18}{'first, / copying':>20}{'again, / copying':>20}")
     print(f"{'method':<18}{'wall':>10}{'processor':>10}{'wall':>10}{'processor':>10}{'seconds':>10}{'peak MB':>10}")
     for method in methods:
-        f = measure(method, models, folder, runs)
+        f = measure(method, models, folder, runs, cold=cold)
         ratios = f"{f['wall']:>10.2f}{f['processor']:>10.2f}{f['again']:>10.2f}{f['again_processor']:>10.2f}"
         print(f"{method:<18}{ratios}{f['seconds']:>10.2f}{f['peak'] / 1e6:>10.0f}", flush=True)
 
@@ -155,17 +171,18 @@ def main() -> None:
     parser.add_argument("--many", default=",".join(MANY))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--out", type=Path, help="folder for the exports (default: a temporary one)")
+    parser.add_argument("--cold", action="store_true", help="without the page cache")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--experts", type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        export_twice(given.child, given.models, given.out, given.experts)
+        export_twice(given.child, given.models, given.out, given.experts, cold=given.cold)
         return
     if not (given.models / "base").is_dir():
         sys.exit(f"{given.models}/base is not there; make the models with make_synth.py")
     with tempfile.TemporaryDirectory(dir=given.out) as folder:
         if given.methods:
-            print_speed(given.methods.split(","), given.models, Path(folder), given.runs)
+            print_speed(given.methods.split(","), given.models, Path(folder), given.runs, cold=given.cold)
         if given.many:
             print_memory(given.many.split(","), given.models, Path(folder))
 
