@@ -27,10 +27,18 @@ BUDGET = 6 << 20
 """Bytes of float chunks that one thread may hold; with many experts the chunks get smaller, not the memory larger."""
 
 
-def chunk_elements(chunk: int, experts: int) -> int:
-    """Elements of a chunk: a multiple of `BLOCK`, at most `chunk` and what `BUDGET` allows for T experts."""
-    fits = BUDGET // (4 * (experts + 2))
-    return max(BLOCK, min(chunk, fits) // BLOCK * BLOCK)
+GPU_FACTOR = 32
+"""How many times larger chunks are on a GPU: a kernel call costs as much as a million elements there."""
+
+
+def chunk_elements(chunk: int, experts: int, device: str = "cpu") -> int:
+    """Elements of a chunk: a multiple of `BLOCK`, at most `chunk` and what `BUDGET` allows for T experts.
+
+    On a GPU both are `GPU_FACTOR` times as large; the merged bytes do not depend on it.
+    """
+    factor = 1 if device == "cpu" else GPU_FACTOR
+    fits = factor * BUDGET // (4 * (experts + 2))
+    return max(BLOCK, min(factor * chunk, fits) // BLOCK * BLOCK)
 
 
 RESIDENT = 64 << 20
@@ -77,7 +85,7 @@ class Scratch:
     def raw(self, purpose: str, count: int) -> np.ndarray[Any, Any]:
         """Host bytes for "in" or "out", (count,) uint8."""
         if purpose not in self._raw:
-            self._raw[purpose] = np.empty(8 * self._elements, np.uint8)
+            self._raw[purpose] = _host_bytes(8 * self._elements, self._device)
         return self._raw[purpose][:count]
 
     def stored(self, purpose: str, dtype: str, count: int) -> Tensor:
@@ -86,6 +94,17 @@ class Scratch:
         if key not in self._stored:
             self._stored[key] = torch.from_numpy(self.raw(purpose, 8 * self._elements)).view(TORCH[dtype])
         return self._stored[key][:count]
+
+
+def _host_bytes(count: int, device: str) -> np.ndarray[Any, Any]:
+    """Memory that is read into and written from, (count,) uint8: pinned where a GPU takes it.
+
+    Every worker has its own, so that one reads the disk while the GPU copies from or to another's.
+    """
+    if device == "cpu":
+        return np.empty(count, np.uint8)
+    pinned: np.ndarray[Any, Any] = torch.empty(count, dtype=torch.uint8, pin_memory=True).numpy()
+    return pinned
 
 
 _Held = tuple[TensorJob, Tensor]
@@ -111,7 +130,7 @@ class Loader:
         self.plan = plan
         self.device = device
         self.recall = recall
-        self.chunk = chunk_elements(chunk, len(plan.models.experts))
+        self.chunk = chunk_elements(chunk, len(plan.models.experts), device)
         self._readers: dict[int, Reader] = {}
         self._open = ExitStack()
         self._local = threading.local()

@@ -23,7 +23,8 @@ def synthetic(folder: Path) -> list[str]:
 def main() -> None:
     """Run every benchmark."""
     models = synthetic(Path(tempfile.gettempdir()) / "synth350")
-    for name, flags in (("bench_desk", []), ("bench_app", models), ("bench_merge", models)):
+    parts = (("bench_desk", []), ("bench_app", models), ("bench_merge", models), ("bench_gpu", models))
+    for name, flags in parts:
         print(f"\n== {name}", flush=True)
         subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}", *flags], check=True)
 

@@ -129,7 +129,7 @@ def main() -> None:
         return
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.cores])
     from engine.merge.inputs import open_inputs
-    from engine.preview.fill import fill, slopes
+    from engine.preview.fill import fill
     from engine.preview.frame import by_layer
     from engine.preview.session import open_live
 
@@ -144,7 +144,7 @@ def main() -> None:
         point = live.reference.copy()
         point[0, list(groups)] += 0.1
         print(f"  from layer {layer:4} on {min(timed(lambda p=point: live.at(p)) for _ in range(3)):.2f} s")  # type: ignore[misc]
-    print(f"slopes of all faders {timed(lambda: slopes(live)):.2f} s")
+    print(f"slopes of all faders {timed(lambda: live.slopes()):.2f} s")
     surrogate = live.surrogate()
     print(f"surrogate: {surrogate.basis.size} directions, {surrogate.bytes / 2**20:.0f} MiB")
     print(f"  first derivatives {timed(lambda: fill(live, surrogate, second=False)):.1f} s", flush=True)

@@ -25,7 +25,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QMouseEvent
 
-from app import preview_controller
+from app import preview_controller, preview_host
 from app.desk import Desk
 from app.lateness import Lateness
 from engine.recipe.recipe import TaskRef
@@ -166,6 +166,7 @@ def _run(folder: Path, count: int) -> None:
     late("from release to the true scores", lateness)
     desk.app.setProperty("forced", True)
     desk.window.close()
+    preview_host.HOST.close()
 
 
 if __name__ == "__main__":
