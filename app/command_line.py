@@ -123,4 +123,5 @@ def _told(recipe: Recipe) -> object:
         heard,
         tuple(e.name for e in recipe.experts),
         recipe.seed,
+        recipe.stack,
     )

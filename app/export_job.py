@@ -61,7 +61,7 @@ class Finished:
 
 def stamps_of(inputs: Inputs) -> Stamps:
     """What the files of the inputs were when they were opened."""
-    opened = [ck for ck in (inputs.base, *inputs.experts) if ck is not None]
+    opened = [ck for ck in (inputs.stored_base, *inputs.stored_experts) if ck is not None]
     return tuple(sorted({(str(s.path), s.size, s.mtime_ns) for ck in opened for s in ck.stamps}))
 
 

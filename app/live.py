@@ -88,7 +88,7 @@ class LiveGram(QObject):
 
 
 def _paths(recipe: Recipe) -> tuple[str, ...]:
-    return (recipe.base.path, *(e.path for e in recipe.experts)) if recipe.base else ()
+    return (recipe.base.path, *(e.path for e in recipe.experts)) if recipe.base and not recipe.stack else ()
 
 
 def _blocked(library: Library, base: str, expert: str) -> bool:

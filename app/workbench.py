@@ -18,8 +18,10 @@ from engine.files.checks import check
 from engine.files.hashing import HashCache, content_hash
 from engine.files.model import Checkpoint, Finding, Layout
 from engine.merge.inputs import Inputs, make_inputs
+from engine.merge.stacking import check_stacked
 from engine.methods import find
 from engine.progress import Progress, Silent
+from engine.recipe import stack
 from engine.recipe.edit import apply_statement
 from engine.recipe.per_expert import owners
 from engine.recipe.recipe import ModelRef, Recipe, Rule
@@ -143,11 +145,20 @@ def open_recipe(recipe: Recipe) -> Opened:
         raise NotEnoughExperts("The recipe has no experts.", hint="Add at least one fine-tune.")
     base = _open(recipe.base) if recipe.base else None
     experts = tuple(_open(ref, base) for ref in recipe.experts)
-    inputs = make_inputs(base, experts, [ref.name for ref in recipe.experts])
-    findings = (
-        {ref.id: check(base, expert) for ref, expert in zip(recipe.experts, experts, strict=True)} if base else {}
-    )
-    return Opened(inputs, findings)
+    inputs = make_inputs(base, experts, [ref.name for ref in recipe.experts], recipe)
+    return Opened(inputs, findings_of(recipe, inputs))
+
+
+def findings_of(recipe: Recipe, inputs: Inputs) -> dict[str, tuple[Finding, ...]]:
+    """What the header checks say, by expert id; of a stack where each expert takes part, and about the stack itself."""
+    done, base = inputs.stacked, inputs.base
+    if done is None:
+        pairs = zip(recipe.experts, inputs.experts, strict=True)
+        return {ref.id: check(base, expert) for ref, expert in pairs} if base else {}
+    found = {"stack": done.findings} if done.findings else {}
+    for row, (ref, expert) in enumerate(zip(recipe.experts, inputs.experts, strict=True)):
+        found[ref.id] = () if base is None else check_stacked(base, expert, row, done.members)
+    return found
 
 
 def _open(ref: ModelRef, base: Checkpoint | None = None) -> Checkpoint:
@@ -178,11 +189,11 @@ def refuse_errors(findings: Mapping[str, tuple[Finding, ...]], names: Mapping[st
 def hashed(recipe: Recipe, inputs: Inputs, progress: Progress | None = None, cache: HashCache | None = None) -> Recipe:
     """The recipe with the content hash of every input filled in (from the cache where it is known)."""
     progress, cache = progress or Silent(), cache or HashCache(places.hash_cache_file())
-    if recipe.base is not None and inputs.base is not None:
-        recipe = recipe.with_base(replace(recipe.base, sha256=content_hash(inputs.base, progress, cache)))
+    if recipe.base is not None and inputs.stored_base is not None:
+        recipe = recipe.with_base(replace(recipe.base, sha256=content_hash(inputs.stored_base, progress, cache)))
     refs = [
         replace(ref, sha256=content_hash(ck, progress, cache))
-        for ref, ck in zip(recipe.experts, inputs.experts, strict=True)
+        for ref, ck in zip(recipe.experts, inputs.stored_experts, strict=True)
     ]
     return replace(recipe, experts=tuple(refs))
 
@@ -208,6 +219,8 @@ def provenance(recipe: Recipe) -> dict[str, Any]:
         "app": f"Mixdown {VERSION}",
         "format": 1,
         "method": method.id,
+        "method_version": method.version,
+        "variant": method.paper,
         "reproducibility": method.reproducibility,
         "params": method.complete(dict(recipe.params)),
         "default_coefficient": method.coefficient,
@@ -224,7 +237,14 @@ def provenance(recipe: Recipe) -> dict[str, Any]:
             }
             for e in experts
         ],
+        **_stacked(recipe, [e.id for e in experts]),
     }
+
+
+def _stacked(recipe: Recipe, experts: Sequence[str]) -> dict[str, Any]:
+    """The stack of a recipe that has one, with the ids that its experts get when they are read back."""
+    ids = {expert: f"e{number}" for number, expert in enumerate(experts, 1)}
+    return {"stack": stack.to_plain(stack.renamed(recipe.stack, ids))} if recipe.stack else {}
 
 
 def _rules(recipe: Recipe, expert: str | None) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
-from app import places
+from app import places, quiet
 from app.doctor import known_devices
 from app.jobs import JobRunner
 from app.library import Library
@@ -16,7 +16,7 @@ from app.live import LiveGram
 from app.project import ProjectStore
 from app.scoring import Scoring
 from app.settings import load_settings, save_settings
-from app.workbench import remember_sketches
+from app.workbench import findings_of, remember_sketches
 from engine.errors import MixdownError
 from engine.files.model import Finding, Layout
 from engine.merge.inputs import Inputs, make_inputs
@@ -41,7 +41,8 @@ class Workspace(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.settings = load_settings(places.settings_file())
-        self._inputs: tuple[object, Inputs] | None = None
+        self._inputs: tuple[object, Inputs | None, object] | None = None
+        self.unstackable: MixdownError | None = None
         self.runner = JobRunner(self)
         self.runner.hold(True)  # until `warm_up`, so that nothing loads torch before the window is painted
         self.store = ProjectStore(self)
@@ -49,7 +50,7 @@ class Workspace(QObject):
         self.live = LiveGram(self.runner, self.library, self)
         self.scoring = Scoring(self.runner, self)
         self.devices: tuple[tuple[str, str], ...] = (("auto", "Automatic"), ("cpu", "CPU"))
-        self.scoring.configure(self.settings.auto_eval, self.settings.eval_rows)
+        self.scoring.configure(self.settings.auto_eval, self.settings.eval_rows, self.settings.runner)
         self.store.recipeChanged.connect(self._on_recipe)
         self.library.contentChanged.connect(self.live.forget)
         self.library.contentChanged.connect(self.scoring.forget)
@@ -67,28 +68,41 @@ class Workspace(QObject):
 
     @property
     def layout(self) -> Layout | None:
-        """Layers and kinds of the base (or of the first expert while there is no base)."""
+        """Layers and kinds of the base (or of the first expert while there is no base); of a stack, those it makes."""
+        if self.recipe.stack:
+            inputs = self.inputs()
+            return inputs.layout if inputs is not None else None
         ref = self.recipe.base or next(iter(self.recipe.experts), None)
         return self.library.entry(ref.path).layout if ref else None
 
     def findings(self) -> dict[str, tuple[Finding, ...]]:
         """What the checks say, by expert id."""
+        if self.recipe.stack:
+            inputs = self.inputs()
+            found = findings_of(self.recipe, inputs) if inputs is not None else {}
+            return {expert.id: found.get(expert.id, ()) for expert in self.recipe.experts}
         base = self.recipe.base.path if self.recipe.base else None
         return {e.id: self.library.findings(base, e.path) for e in self.recipe.experts}
 
     def inputs(self) -> Inputs | None:
-        """The recipe's opened models, or None while one is being read or cannot be."""
+        """The recipe's opened models, or None while one is being read or cannot be (see `unstackable`)."""
         recipe = self.recipe
         refs = [*([recipe.base] if recipe.base else []), *recipe.experts]
         entries = self.library.ready([r.path for r in refs])
         if not recipe.experts or entries is None:
+            self.unstackable = None
             return None
         opened = [e.checkpoint for e in entries if e.checkpoint is not None]
         names = [e.name for e in recipe.experts]
-        key = (recipe.base is not None, tuple(map(id, opened)), tuple(names))
-        if self._inputs is None or self._inputs[0] != key:  # ids are safe: the inputs keep the checkpoints alive
+        key = (recipe.base is not None, tuple(map(id, opened)), tuple(names), recipe.stack)
+        if self._inputs is None or self._inputs[0] != key:  # ids are safe: the checkpoints are kept alive
             base = opened[0] if recipe.base else None
-            self._inputs = key, make_inputs(base, opened[1:] if recipe.base else opened, names)
+            self.unstackable = made = None
+            try:
+                made = make_inputs(base, opened[1:] if recipe.base else opened, names, recipe)
+            except MixdownError as error:
+                self.unstackable = error
+            self._inputs = key, made, opened
         return self._inputs[1]
 
     def hashed_recipe(self) -> Recipe:
@@ -109,7 +123,7 @@ class Workspace(QObject):
         trouble = save_settings(settings, places.settings_file())
         if trouble:
             self.problem.emit(MixdownError("The preferences could not be saved.", hint=trouble))
-        self.scoring.configure(settings.auto_eval, settings.eval_rows)
+        self.scoring.configure(settings.auto_eval, settings.eval_rows, settings.runner)
         self.settingsChanged.emit(settings)
 
     def warm_up(self) -> None:
@@ -142,5 +156,6 @@ class Workspace(QObject):
 
 def _loaded() -> tuple[tuple[str, str], ...]:
     """Load the heavy half of the engine, in a worker; returns the devices."""
-    remember_sketches()
-    return known_devices()
+    with quiet.loading("torch"):
+        remember_sketches()
+        return known_devices()

@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.files.text import counted, printable
 from engine.merge.plan import Plan
+from engine.recipe.stack import BASE_ID, words
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _MAX_RULES = 200
@@ -104,6 +105,9 @@ def _settings(plan: Plan) -> str:
     rows += [f"| {escaped(name)} | {_plain(value)} |" for name, value in sorted(plan.params.items())]
     rows.append(f"| seed | {plan.recipe.seed} |")
     rows.append(f"| dtype | {plan.recipe.dtype or 'as the inputs'} |")
+    if plan.recipe.stack:
+        names = {ref.id: ref.name for ref in plan.recipe.experts} | {BASE_ID: getattr(plan.recipe.base, "name", "base")}
+        rows.append(f"| layers | {escaped(words(plan.recipe.stack, names)[:2000])} |")
     return "\n".join(rows)
 
 

@@ -83,6 +83,7 @@ class Checkpoint:
         absent_shards: File names that the index lists but that are not there.
         indexed: Tensor names that the index promises (a superset of `tensors` when shards are absent).
         warnings: Things worth telling the user that did not prevent opening (plain text).
+        view: "" for the tensors as they are stored; else what tells this choice and naming of them from others.
     """
 
     path: Path
@@ -95,6 +96,7 @@ class Checkpoint:
     absent_shards: tuple[str, ...] = ()
     indexed: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
+    view: str = ""
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from engine.evaluate.score import Score, average
 from engine.files import strict_json
 from engine.history.values import Input, Mean
 from engine.methods import find
+from engine.recipe import stack
 from engine.recipe.project import from_json, to_json
 from engine.recipe.recipe import Recipe
 
@@ -56,6 +57,8 @@ def key_of(recipe: Recipe) -> str:
         "heard": [recipe.is_heard(e.id) for e in recipe.experts],
         "gains": [recipe.gain(e.id) for e in recipe.experts],
     }
+    if recipe.stack:
+        plain["stack"] = stack.to_plain(stack.renamed(recipe.stack, {id_: str(n) for id_, n in order.items()}))
     return hashlib.sha256(_dumped(plain).encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -46,6 +46,12 @@ class Models:
         model = self.base if index == BASE else self.experts[index]
         return None if model is None else model.tensors.get(tensor)
 
+    def only(self, indices: Sequence[int]) -> Models:
+        """The same base with some of the experts, in this order."""
+        chosen = [(self.experts[t], self.names[t], self.keys[t]) for t in indices]
+        experts, names, keys = zip(*chosen, strict=True) if chosen else ((), (), ())
+        return Models(self.base, experts, names, keys)
+
     def name(self, index: int) -> str:
         """What to call a model in a message."""
         return "the base" if index == BASE else self.names[index]
@@ -98,7 +104,7 @@ def tensor_coefficients(recipe: Recipe, inputs: Inputs, method: Method, names: S
 def hear(
     inputs: Inputs, method: Method, params: Mapping[str, Value], coefficients: np.ndarray
 ) -> tuple[Models, np.ndarray]:
-    """Leave out silent experts and sort the others by content.
+    """Leave out silent experts and sort the others by content; those of a stack are counted slice by slice later.
 
     Args:
         inputs: All models.
@@ -115,9 +121,10 @@ def hear(
     wanted = {str(params[p.name]) for p in method.params if p.role == "expert"}
     everyone = range(len(inputs.experts))
     heard = [t for t in everyone if coefficients[t].any() or inputs.names[t] in wanted]
-    if method.hears_silent or len(heard) < method.min_experts:
+    if method.hears_silent or (len(heard) < method.min_experts and inputs.stacked is None):
         heard = list(everyone)
-    _check_count(method, len(heard), based=inputs.base is not None)
+    if inputs.stacked is None:
+        check_count(method, len(heard), based=inputs.base is not None)
     keys = {t: content_key(inputs.experts[t]) for t in heard}
     order = sorted(heard, key=lambda t: (keys[t], tuple(coefficients[t]), inputs.names[t]))
     models = Models(
@@ -129,35 +136,45 @@ def hear(
     return models, coefficients[order]
 
 
-def _check_count(method: Method, total: int, *, based: bool) -> None:
+def check_count(method: Method, total: int, *, based: bool, where: str = "") -> None:
+    """Make sure that a method gets as many experts as it needs.
+
+    Raises:
+        NotEnoughExperts: if there are too few or too many.
+    """
     if total < method.min_experts:
         raise NotEnoughExperts(
             f"{method.title} needs at least {method.min_experts} expert{'s' * (method.min_experts != 1)}, not {total}.",
+            where=where,
             hint="Drop more fine-tuned models or choose another method.",
         )
     if total + based < method.min_models:
         raise NotEnoughExperts(
-            f"{method.title} needs {method.min_models} models.", hint="Drop another fine-tuned model, or the base."
+            f"{method.title} needs {method.min_models} models.",
+            where=where,
+            hint="Drop another fine-tuned model, or the base.",
         )
     if method.max_experts is not None and total > method.max_experts:
         raise NotEnoughExperts(
             f"{method.title} merges at most {method.max_experts} experts, not {total}.",
+            where=where,
             hint="Remove experts or choose another method.",
         )
 
 
-_keys: dict[tuple[FileStamp, ...], str] = {}
+_keys: dict[tuple[tuple[FileStamp, ...], str], str] = {}
 _keys_lock = threading.Lock()
 
 
 def content_key(checkpoint: Checkpoint) -> str:
     """The checkpoint's fingerprint; computed once for as long as its files do not change."""
+    state = (checkpoint.stamps, checkpoint.view)
     with _keys_lock:
-        known = _keys.get(checkpoint.stamps)
+        known = _keys.get(state)
     if known is None:
         known = fingerprint(checkpoint)
         with _keys_lock:
             if len(_keys) >= 1024:
                 _keys.clear()
-            _keys[checkpoint.stamps] = known
+            _keys[state] = known
     return known

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Literal
 
-from engine.errors import DtypeMismatch, Mismatch, MissingKeys, OutOfRange, ShapeMismatch
+import numpy as np
+
+from engine.errors import DtypeMismatch, Mismatch, MissingKeys, NotEnoughExperts, OutOfRange, ShapeMismatch
 from engine.files.checks import check, stored_twice
 from engine.files.model import FLOAT_DTYPES, ITEM_BYTES, Finding, Layout, TensorInfo
 from engine.merge.inputs import Inputs
-from engine.merge.models import BASE, Models, complete_params, hear, tensor_coefficients
+from engine.merge.models import BASE, Models, check_count, complete_params, hear, tensor_coefficients
+from engine.merge.stacking import check_stacked
 from engine.methods import Method, find
 from engine.methods.roles import Dropped, dropped
 from engine.methods.spec import Scope
@@ -161,11 +164,17 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
     if recipe.dtype and recipe.dtype not in FLOAT_DTYPES:
         raise OutOfRange(f"Weights cannot be stored as {recipe.dtype}.", hint=f"Use {', '.join(sorted(FLOAT_DTYPES))}.")
     if inputs.base is None and method.needs_base:
-        raise Mismatch(f"{method.title} needs a base.", hint="Drop the model that the experts were fine-tuned from.")
+        stacked = inputs.stacked is not None
+        raise Mismatch(f"{method.title} needs a base{' in every slice of the stack' * stacked}.",
+                       hint="Choose another method, or write the base into the slices of the mergekit YAML." if stacked
+                       else "Drop the model that the experts were fine-tuned from.")  # fmt: skip
     params = complete_params(recipe, method, inputs.names)
     names = _names(inputs)
-    models, coefficients = hear(inputs, method, params, tensor_coefficients(recipe, inputs, method, names))
-    findings = _findings(models)
+    values = tensor_coefficients(recipe, inputs, method, names)
+    if inputs.stacked is not None:
+        return _stacked_plan(recipe, inputs, method, params, names, values)
+    models, coefficients = hear(inputs, method, params, values)
+    findings = _findings(models, inputs)
     planner = _Planner(method, params, models, recipe.dtype)
     columns = coefficients.T.tolist()
     jobs = tuple(planner.job(name, tuple(weights)) for name, weights in zip(names, columns, strict=True))
@@ -183,13 +192,53 @@ def _names(inputs: Inputs) -> list[str]:
 _ERRORS = {"shape": ShapeMismatch, "dtype": DtypeMismatch, "keys": MissingKeys, "missing": MissingKeys}
 
 
-def _findings(models: Models) -> tuple[Finding, ...]:
-    """What the header checks say about every heard expert; an error is raised."""
+def _stacked_plan(
+    recipe: Recipe, inputs: Inputs, method: Method, params: Mapping[str, Value], names: list[str], values: np.ndarray
+) -> Plan:
+    """The plan of a stack: in each tensor only the experts of its slice take part.
+
+    Args:
+        recipe: With a stack.
+        inputs: Restacked.
+        method: The merge method.
+        params: All its parameters.
+        names: Of the N tensors.
+        values: (T, N) coefficients in the recipe's order.
+    """
+    members = inputs.stacked.members if inputs.stacked is not None else {}
+    part = np.array([[row in members[name] for name in names] for row in range(len(inputs.names))])
+    models, coefficients = hear(inputs, method, params, np.where(part, values, 0.0))
+    rows = {inputs.names.index(name): t for t, name in enumerate(models.names)}
+    everyone = tuple(range(len(models.names)))
+    measured = method.survey is not None and inputs.base is not None  # all tensors, each with all experts
+    planners: dict[tuple[int, ...], _Planner] = {}
+    jobs = []
+    for column, name in enumerate(names):
+        heard = tuple(sorted(rows[row] for row in members[name] if row in rows))
+        if not heard and inputs.base is None:
+            raise NotEnoughExperts("All sources of this tensor are silent.", where=name, hint="Raise one of them.")
+        if members[name]:
+            check_count(method, len(heard), based=inputs.base is not None, where=name)
+        used = everyone if measured else heard
+        if used not in planners:
+            planners[used] = _Planner(method, params, models.only(used), recipe.dtype, stacked=True)
+        job = planners[used].job(name, tuple(coefficients[list(used), column].tolist()))
+        source = BASE if job.source == BASE else used[job.source]
+        jobs.append(replace(job, source=source, used=tuple(used[t] for t in job.used)))
+    return Plan(recipe, method, params, models, tuple(jobs), inputs.layout, _findings(models, inputs))
+
+
+def _findings(models: Models, inputs: Inputs) -> tuple[Finding, ...]:
+    """What the header checks say about every heard expert, in a stack where it takes part; an error is raised."""
     if models.base is None:
         return ()
     found: list[Finding] = []
     for name, expert in zip(models.names, models.experts, strict=True):
-        for finding in check(models.base, expert):
+        if inputs.stacked is None:
+            checked = check(models.base, expert)
+        else:
+            checked = check_stacked(models.base, expert, inputs.names.index(name), inputs.stacked.members)
+        for finding in checked:
             if finding.severity == "error":
                 kind = _ERRORS.get(finding.code, Mismatch)
                 where = f"{name}, {finding.tensors[0]}" if finding.tensors else name
@@ -206,6 +255,7 @@ class _Planner:
     params: Mapping[str, Value]
     models: Models
     dtype: str
+    stacked: bool = False
 
     def job(self, name: str, weights: tuple[float, ...]) -> TensorJob:
         """Decide about one tensor, given the coefficients of all canonical experts."""
@@ -276,6 +326,8 @@ class _Planner:
         if source is None or (source != BASE and dropped(self.params).is_active):
             return BASE if based and not self._used(weights, infos) else None
         if source == BASE and not based:
+            if self.stacked and self.method.live != "linear":
+                return None  # layers are really scaled by 0, which is how blocks are added that do nothing at first
             raise OutOfRange(
                 "All coefficients are 0 and there is no base to keep.", where=name, hint="Raise a coefficient."
             )

@@ -122,7 +122,7 @@ def survey_key(plan: Plan, params: Sequence[tuple[str, object]]) -> str:
 
 def _identity(model: Checkpoint | None) -> str:
     """The files a model consists of and their state, which changes when anybody writes to them."""
-    return "" if model is None else repr(model.stamps)
+    return "" if model is None else repr(model.stamps) + model.view
 
 
 def _digest(*parts: str) -> str:

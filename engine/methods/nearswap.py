@@ -33,8 +33,9 @@ bytes are copied. Scaling some layers or kinds with the faders is what people do
 for; 0 gives the base's weights back, not zeros.
 
 - There is one expert; it needs no base. The *fader* `c` multiplies the weights themselves, not the task vector.
-- mergekit gives the same numbers; there *scale* is a parameter of each slice. Stacking layers of several
-  models (a "frankenmerge") changes the architecture and is no merge of weights.
+- mergekit gives the same numbers; there *scale* is a parameter of each slice.
+- Layers of several models on top of each other (a "frankenmerge") are read from mergekit's YAML: then every
+  slice has its own expert, and 0 gives zeros, as there is no base.
 
 Reproducibility class **A**: the same bytes on any device, thread count and chunk size.
 """

@@ -121,7 +121,9 @@ def save_mergekit(recipe: Recipe, path: Path, layout: Layout | None = None, stor
 
 
 def _look(recipe: Recipe) -> tuple[Layout | None, str]:
-    """Layers and main dtype of the first model that is there."""
+    """Layers and main dtype of the first model that is there; of a stack those of the merged model."""
+    if recipe.stack:
+        return _look_stacked(recipe)
     for ref in (recipe.base, *recipe.experts):
         if ref is None:
             continue
@@ -131,3 +133,15 @@ def _look(recipe: Recipe) -> tuple[Layout | None, str]:
             continue
         return describe(checkpoint.tensors, checkpoint.config), next(iter(checkpoint.dtypes), "")
     return None, ""
+
+
+def _look_stacked(recipe: Recipe) -> tuple[Layout | None, str]:
+    """Layers of the merged model of a stack, and its main dtype, if its models are there and fit."""
+    from engine.merge.inputs import open_inputs
+
+    try:
+        inputs = open_inputs(recipe)
+    except MixdownError:
+        return None, ""
+    lead = inputs.base or inputs.experts[0]
+    return inputs.layout, next(iter(lead.dtypes), "")

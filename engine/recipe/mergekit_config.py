@@ -5,7 +5,7 @@ Follows mergekit 0.1.5 (`config.py`, `plan.py`). Nothing is dropped: what has no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,10 +28,11 @@ def finding(severity: Literal["info", "warning", "error"], place: str, message: 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One model of a slice with its own parameters."""
+    """One model of a slice with its own parameters; its layers are taken from `first` on."""
 
     model: str
     settings: Settings = field(default_factory=dict)
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +40,27 @@ class Segment:
     """Consecutive layers that are merged from the same models.
 
     Attributes:
-        first: Index of the first layer, in the inputs and in the output.
+        first: Index of the first layer in the output.
         count: Number of layers; None for all layers that there are.
         sources: The models.
         settings: Parameters of the slice.
+        base: The base of these layers.
     """
 
     first: int
     count: int | None
     sources: tuple[Source, ...]
     settings: Settings = field(default_factory=dict)
+    base: str | None = None
+
+    @property
+    def stays(self) -> bool:
+        """Whether every layer keeps its number."""
+        return all(source.first == self.first for source in self.sources)
+
+    def has(self, model: str | None) -> bool:
+        """Whether a model is one of the sources."""
+        return any(source.model == model for source in self.sources)
 
     def scopes(self, model: str | None) -> Iterator[Settings]:
         """Parameters of the source and then of the slice."""
@@ -91,7 +103,12 @@ class Config:
     @property
     def lists_base(self) -> bool:
         """Whether the base is also one of the inputs."""
-        return any(s.model == self.base for segment in self.segments for s in segment.sources)
+        return any(segment.has(self.base) for segment in self.segments)
+
+    @property
+    def is_sliced(self) -> bool:
+        """Whether it is written in slices."""
+        return self.segments[0].count is not None
 
 
 def read(data: Any) -> Config:
@@ -121,7 +138,8 @@ class _Reader:
             raise BadRecipe("Exactly one of models, slices and modules must be there.", where=place)
         base = _model(table["base_model"], "base_model", self) if table.get("base_model") else None
         whole = "models" in module
-        segments = (self._whole(module["models"], place),) if whole else self._slices(module["slices"], base, place)
+        made = self._whole(module["models"], base, place) if whole else None
+        segments = (made,) if made is not None else self._slices(module["slices"], base, place)
         if sum(len(s.sources) for s in segments) > MAX_MODELS:
             raise BadRecipe(f"The configuration lists more than {MAX_MODELS} models.")
         return Config(
@@ -175,19 +193,19 @@ class _Reader:
                       "tokenizer files of the base.")  # fmt: skip
         return tuple(found)
 
-    def _whole(self, models: Any, place: str) -> Segment:
+    def _whole(self, models: Any, base: str | None, place: str) -> Segment:
         sources = tuple(self._source(m, f"{place}models[{i}]", {"model", "parameters"})
                         for i, m in enumerate(_list(models, f"{place}models")))  # fmt: skip
-        return Segment(0, None, sources)
+        return Segment(0, None, sources, base=base)
 
-    def _source(self, raw: Any, place: str, known: set[str]) -> Source:
+    def _source(self, raw: Any, place: str, known: set[str], first: int = 0) -> Source:
         table = _table(raw, place)
         self._unknown(table, known, f"{place}.")
         settings = _table(table.get("parameters") or {}, f"{place}.parameters")
-        return Source(_model(table.get("model"), f"{place}.model", self), settings)
+        return Source(_model(table.get("model"), f"{place}.model", self), settings, first)
 
     def _slices(self, slices: Any, base: str | None, place: str) -> tuple[Segment, ...]:
-        """Slices that lie one behind the other as in the inputs; anything else would restack layers."""
+        """The slices, one behind the other in the output."""
         found, layer = [], 0
         for index, raw in enumerate(_list(slices, f"{place}slices")):
             here = f"{place}slices[{index}]"
@@ -195,27 +213,25 @@ class _Reader:
             self._unknown(table, {"sources", "parameters", "base_model", "residual_weight"}, f"{here}.")
             if table.get("residual_weight") is not None:
                 self.note("warning", f"{here}.residual_weight", "mergekit ignores this entry, and so does Mixdown.")
-            if table.get("base_model") and _model(table["base_model"], f"{here}.base_model", self) != base:
-                self.note("error", f"{here}.base_model", "A slice with a base of its own cannot be expressed.")
+            own = _model(table["base_model"], f"{here}.base_model", self) if table.get("base_model") else base
             sources = _list(table.get("sources"), f"{here}.sources")
             ranges = [_range(_table(s, f"{here}.sources[{i}]").get("layer_range"), f"{here}.sources[{i}].layer_range")
                       for i, s in enumerate(sources)]  # fmt: skip
-            if any(r[0] != layer or r != ranges[0] for r in ranges):
-                self.note("error", f"{here}.layer_range",
-                          f"Layers would move: {_ranges(ranges)} would become layer {layer} and following. Mixdown "
-                          "merges layers where they are; it does not stack, repeat or drop any.")  # fmt: skip
-            known = {"model", "layer_range", "parameters"}
-            made = tuple(self._source(s, f"{here}.sources[{i}]", known) for i, s in enumerate(sources))
             count = ranges[0][1] - ranges[0][0]
-            found.append(Segment(layer, count, made, _table(table.get("parameters") or {}, f"{here}.parameters")))
+            if any(stop - first != count for first, stop in ranges):
+                raise BadRecipe("The sources of a slice must all have the same number of layers.", where=here,
+                                hint="layer_range leaves out its end: [8, 24] are the 16 layers 8 to 23.")  # fmt: skip
+            known = {"model", "layer_range", "parameters"}
+            made = tuple(self._source(s, f"{here}.sources[{i}]", known, ranges[i][0]) for i, s in enumerate(sources))
+            twice = next((s.model for s in made if sum(s.model == other.model for other in made) > 1), None)
+            if twice is not None:
+                raise BadRecipe(f"{twice[:200]} is a source of this slice twice.", where=here,
+                                hint="mergekit allows each model once in a slice.")  # fmt: skip
+            found.append(Segment(layer, count, made, _table(table.get("parameters") or {}, f"{here}.parameters"), own))
             layer += count
             if layer > MAX_LAYERS:
                 raise BadRecipe(f"The slices make more than {MAX_LAYERS} layers.", where=here)
         return tuple(found)
-
-
-def _ranges(ranges: Sequence[tuple[int, int]]) -> str:
-    return " and ".join(dict.fromkeys(f"{first} to {stop - 1}" for first, stop in ranges))
 
 
 def _table(value: Any, place: str) -> Settings:

@@ -18,11 +18,13 @@ from engine.recipe.mergekit_config import finding
 from engine.recipe.mergekit_import import DTYPES
 from engine.recipe.mergekit_models import assumed_layout, short_name
 from engine.recipe.mergekit_rules import coefficients
+from engine.recipe.mergekit_slices import slices_of
 from engine.recipe.mergekit_table import METHODS, Entry, names_of
 from engine.recipe.mergekit_words import words
 from engine.recipe.per_expert import key as own_key
 from engine.recipe.recipe import ModelRef, Recipe, Value
 from engine.recipe.resolve import heard
+from engine.recipe.stack import depth
 
 _NAMES = {ours: theirs for theirs, ours in DTYPES.items()}
 
@@ -61,7 +63,7 @@ class _Export:
         if layout is None and any(r.layer is not None for r in recipe.rules):
             self._note("warning", "parameters", "No model is here to tell the layers; rules for single layers were "
                        "left out.")  # fmt: skip
-        self._layout = layout or assumed_layout(1)
+        self._layout = layout or assumed_layout(depth(recipe.stack) or 1)
         self._values = coefficients(recipe, self._layout, self._method.coefficient) * heard(recipe)[:, None]
 
     def run(self) -> tuple[dict[str, Any], tuple[Finding, ...]]:
@@ -72,12 +74,14 @@ class _Export:
             self._note("warning", "merge_method", f"mergekit's variant is another one: {missing}.")
         data: dict[str, Any] = {}
         base: ModelRef | None
-        if self._entry.fader == "t":
+        if self._recipe.stack:
+            data["slices"], base = self._slices(), self._recipe.base
+        elif self._entry.fader == "t":
             data["models"], base, shared["t"] = self._walk()
         else:
             data["models"], base = self._models(), self._recipe.base
         data["merge_method"] = self._name
-        if base is not None and self._takes_base():
+        if base is not None and (self._takes_base() or self._recipe.stack):
             data["base_model"] = self._path(base)
         if shared:
             data["parameters"] = shared
@@ -116,21 +120,43 @@ class _Export:
                 self._note("info", "models", f"{ref.name} is silent and was left out.")
                 continue
             model: dict[str, Any] = {"model": self._path(ref)}
-            own = {theirs: own_key(ours, ref.name) for theirs, ours in self._entry.each.items()}
             said = {self._entry.fader: self._setting(row)} if self._entry.fader else {}
-            said |= {theirs: self._params[name] for theirs, name in own.items() if name in self._params}
+            said |= self._own(ref)
             found.append({**model, "parameters": said} if said else model)
         if not found:
             raise NotEnoughExperts("Every expert is silent.", hint="Raise a fader first.")
         self._check_count(len(found))
-        heard_rows = self._values[self._values.any(axis=1)]
-        if not self._entry.fader and (heard_rows != self._method.coefficient).any():
-            self._note("warning", "models", f"mergekit's {self._name} takes all models as they are; the faders cannot "
-                       "be said.")  # fmt: skip
+        self._check_silence()
         if self._entry.everyone and (abs(self._values.sum(axis=0)) < 1e-12).any():
             self._note("warning", "models", "For some tensors all faders are 0; Mixdown keeps the base there, mergekit "
                        "has no value.")  # fmt: skip
         return found
+
+    def _check_silence(self) -> None:
+        """Faders that a method without weights cannot say."""
+        heard_rows = self._values[self._values.any(axis=1)]
+        if not self._entry.fader and (heard_rows != self._method.coefficient).any():
+            self._note("warning", "models", f"mergekit's {self._name} takes all models as they are; the faders cannot "
+                       "be said.")  # fmt: skip
+
+    def _slices(self) -> list[dict[str, Any]]:
+        """The stack, with every expert's weight where it takes part."""
+        factor = float(self._params[self._entry.factor]) if self._entry.factor else 1.0
+        silent = [ref.name for ref, row in zip(self._recipe.experts, self._values, strict=True) if not row.any()]
+        if silent and not self._entry.fader:
+            self._note("error", "slices", f"mergekit's {self._name} has no weights, so that {', '.join(silent)} cannot "
+                       "be silent in a stack.")  # fmt: skip
+        used = {s.model for part in self._recipe.stack for s in part.sources}
+        for ref in self._recipe.experts:
+            if ref.id not in used:
+                self._note("warning", "slices", f"{ref.name} is in no slice and was left out.")
+        self._check_silence()
+        return slices_of(self._recipe, self._layout, self._values * factor, self._entry, self._path, self._own)
+
+    def _own(self, ref: ModelRef) -> dict[str, Any]:
+        """Parameters that an expert has for itself."""
+        own = {theirs: own_key(ours, ref.name) for theirs, ours in self._entry.each.items()}
+        return {theirs: self._params[name] for theirs, name in own.items() if name in self._params}
 
     def _check_count(self, count: int) -> None:
         least, most = self._entry.models
@@ -208,6 +234,8 @@ class _Export:
         came: dict[str, str] = {k: self._extras[k] for k in ("dtype", "out_dtype") if k in self._extras}
         if came and DTYPES.get(came.get("out_dtype") or came.get("dtype", ""), "") == self._recipe.dtype:
             return came
+        if self._name == "passthrough" and not self._recipe.dtype:
+            return {}  # every tensor keeps its type, and is scaled in float32 there, too
         out = _NAMES.get(self._recipe.dtype or self._stored)
         if out is None:
             self._note("info", "dtype", "No model is here to tell the type; mergekit will calculate in theirs.")

@@ -15,6 +15,7 @@ from engine.recipe import mergekit_settings as settings
 from engine.recipe.mergekit_config import Config, finding
 from engine.recipe.mergekit_models import assumed_layout, is_hub_name, layout_of, locate, references
 from engine.recipe.mergekit_rules import rules_for
+from engine.recipe.mergekit_stack import filled, is_needed, stacking
 from engine.recipe.mergekit_table import METHODS, RESTACKED, Entry
 from engine.recipe.per_expert import key as own_key
 from engine.recipe.recipe import ModelRef, Recipe, Rule, Value
@@ -38,8 +39,6 @@ def to_recipe(config: Config, folder: Path) -> tuple[Recipe, tuple[Finding, ...]
         known = ", ".join(name for name, e in METHODS.items() if e.id in _ids())
         raise UnknownMethod(f"Mixdown has no counterpart of mergekit's method {config.method[:100]!r}.",
                             where="merge_method", hint=f"It reads: {known}.")  # fmt: skip
-    if config.method == "passthrough" and len(config.models) + config.lists_base > 1:
-        entry = RESTACKED
     return _Import(config, entry, folder).run()
 
 
@@ -54,25 +53,40 @@ class _Import:
 
     def __init__(self, config: Config, entry: Entry, folder: Path) -> None:
         self._entry, self._folder = entry, folder
-        names = dict.fromkeys([*([config.base] if config.base else []), *config.models])
+        names = dict.fromkeys([*([config.base] if config.base else []), *config.models,
+                               *(s.base for s in config.segments if s.base)])  # fmt: skip
         self._found = {name: locate(name, (folder, Path.cwd())) for name in names}
         self._findings = list(config.findings)
+        stacked = stacking(config, entry, self._found) if is_needed(config, self._found) else None
         layout = layout_of(path for path in self._found.values() if path is not None)
         self._config = config if layout is not None else self._without_files(config)
-        self._layers_known = layout is not None or all(s.count is not None for s in config.segments)
+        self._layers_known = layout is not None or config.is_sliced
         self._layout = layout or assumed_layout(sum(s.count or 1 for s in config.segments))
-        self._spots = settings.spots_of(self._layout, self._config.segments)
+        self._stacked = stacked
+        if stacked is not None:
+            self._layout, self._spots = stacked.layout, stacked.spots
+            self._findings += stacked.findings
+        else:
+            self._spots = settings.spots_of(self._layout, self._config.segments)
+            if config.method == "passthrough" and len(config.models) + config.lists_base > 1:
+                self._entry = RESTACKED
 
     def run(self) -> tuple[Recipe, tuple[Finding, ...]]:
         """The recipe and all findings."""
-        config, entry = self._config, self._entry
-        self._check_layers()
+        config, entry, stacked = self._config, self._entry, self._stacked
         self._check_parameters()
-        experts = self._experts()
-        self._check_count(len(experts))
-        base, refs = references(experts, None if entry.everyone else config.base, self._found, self._folder)
+        if stacked is not None:
+            experts, base_model = stacked.experts, stacked.base
+            self._check_there(experts, base_model)
+        else:
+            self._check_layers()
+            experts, base_model = self._experts(), None if entry.everyone else config.base
+            self._check_there(experts, config.base)
+            self._check_count(len(experts))
+        base, refs = references(experts, base_model, self._found, self._folder)
         method = find(entry.id)
-        recipe = Recipe(base=base, experts=refs, method=method.id, dtype=self._dtype(), extras=self._extras(experts))
+        recipe = Recipe(base=base, experts=refs, method=method.id, dtype=self._dtype(),
+                        extras=self._extras(experts, base_model), stack=stacked.stack if stacked else ())  # fmt: skip
         params = {**entry.fixed, **self._shared(), **self._each(experts, refs), **self._switches(), **self._choice()}
         defaults = method.complete({})
         checked = {n: method.param(n).parse(v) for n, v in params.items() if n.partition("@")[0] in defaults}
@@ -111,8 +125,7 @@ class _Import:
         if len(stacks) > 1:
             self._note("error", "slices", "The model has several stacks of layers; slices of it are not clear.")
         elif total != layers and not any(f.severity == "error" for f in self._findings):
-            self._note("error", "slices", f"The slices make {total} layers, the models have {layers}. Mixdown does not "
-                       "stack, repeat or drop layers.")  # fmt: skip
+            self._note("error", "slices", f"The slices make {total} layers, the models have {layers}.")
 
     def _check_parameters(self) -> None:
         """Say which parameters mergekit itself would ignore, and where our variant falls short."""
@@ -129,7 +142,7 @@ class _Import:
         if self._entry.random:
             self._note("info", "merge_method", "Masks are drawn at random; both programs drop other elements.")
         based = not self._entry.everyone and not self._entry.from_base
-        if based and self._config.base is None:
+        if based and self._config.base is None and self._stacked is None:
             self._note("error", "base_model", f"mergekit's {self._config.method} needs a base_model.")
 
     def _check_count(self, count: int) -> None:
@@ -161,14 +174,14 @@ class _Import:
             self._note("info", "dtype", f"mergekit calculates in {config.dtype}; Mixdown in float32, and rounds once.")
         return DTYPES.get(wanted, "")
 
-    def _extras(self, experts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    def _extras(self, experts: Sequence[str], base: str | None) -> tuple[tuple[str, str], ...]:
         """What only mergekit uses, kept for an export: model names, tokenizer, the types it calculates in."""
         config = self._config
         kept = {f"mergekit.{key}": value for key, value in config.kept}
         kept |= {f"mergekit.{k}": v for k, v in (("dtype", config.dtype), ("out_dtype", config.out_dtype)) if v}
         named = {f"e{i + 1}": model for i, model in enumerate(experts)}
-        if config.base is not None and not self._entry.everyone:
-            named["base"] = config.base
+        if base is not None:
+            named["base"] = base
         kept |= {f"mergekit.model.{id_}": model for id_, model in named.items() if is_hub_name(model, self._folder)}
         if config.method not in (self._entry.id, ""):
             kept["mergekit.merge_method"] = config.method
@@ -186,14 +199,17 @@ class _Import:
             else:
                 self._note("warning", "base_model", f"mergekit's {config.method} counts base_model as one more model; "
                            "it is not listed with a weight and stays out here.")  # fmt: skip
-        for model in dict.fromkeys([*experts, *([config.base] if config.base else [])]):
+        return experts
+
+    def _check_there(self, experts: Sequence[str], base: str | None) -> None:
+        """Say which models are not on this machine or listed twice."""
+        for model in dict.fromkeys([*experts, *([base] if base else [])]):
             if self._found.get(model) is None:
                 self._note("warning", "models", f"{model[:200]} is not on this machine. Locate it in the window, or "
                            "put its folder beside the file.")  # fmt: skip
-            listed = max(sum(s.model == model for s in segment.sources) for segment in config.segments)
+            listed = max(sum(s.model == model for s in segment.sources) for segment in self._config.segments)
             if listed > 1:
                 self._note("warning", "models", f"{model[:200]} is listed twice; mergekit takes the first weight.")
-        return experts
 
     def _rules(self, experts: Sequence[str]) -> list[Rule]:
         """Coefficients of all experts as rules."""
@@ -202,6 +218,9 @@ class _Import:
             self._divide(columns)
         rules: list[Rule] = []
         for number, values in enumerate(columns):
+            if self._stacked is not None:
+                part = [spot.has(experts[number], self._config) for spot in self._spots]
+                values = filled(values, part, self._layout)
             wanted = dict(zip((s.name for s in self._spots), values, strict=True))
             rules += rules_for(f"e{number + 1}", wanted, self._layout)
         if self._layers_known:
@@ -218,12 +237,11 @@ class _Import:
         default = entry.defaults.get(entry.fader)
         found = settings.column(config, entry.fader, self._spots, None if shared else model, settings.number,
                                 None if default is None else float(default))  # fmt: skip
-        if None in found:
+        if any(value is None and spot.has(model, config) for value, spot in zip(found, self._spots, strict=True)):
             self._note("warning", f"parameters.{entry.fader}", f"{model[:200]} has no {entry.fader}, without which "
                        "mergekit refuses to merge; the default coefficient is taken.")  # fmt: skip
         fallback = find(entry.id).coefficient
-        member = [any(s.model == model for s in segment.sources) for segment in config.segments]
-        return [(fallback if value is None else float(value)) if member[spot.segment] else 0.0
+        return [(fallback if value is None else float(value)) if spot.has(model, config) else 0.0
                 for value, spot in zip(found, self._spots, strict=True)]  # fmt: skip
 
     def _divide(self, columns: list[list[float]]) -> None:
@@ -265,8 +283,8 @@ class _Import:
     def _column(self, theirs: str, model: str, default: float) -> list[float]:
         """A parameter of one model where the model takes part."""
         values = settings.column(self._config, theirs, self._spots, model, settings.number, default)
-        member = [any(s.model == model for s in segment.sources) for segment in self._config.segments]
-        return [v for v, spot in zip(values, self._spots, strict=True) if v is not None and member[spot.segment]]
+        parts = zip(values, self._spots, strict=True)
+        return [v for v, spot in parts if v is not None and spot.has(model, self._config)]
 
     def _put(self, found: dict[str, Value], theirs: str, ours: str, values: Sequence[float], model: str = "") -> None:
         """The one value, or the mean of several with a warning."""

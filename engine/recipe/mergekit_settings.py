@@ -6,8 +6,8 @@ at t = layer / (layers - 1) of its slice; tensors outside the layers take its fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.errors import BadRecipe
@@ -26,11 +26,21 @@ class Spot:
         name: Of the tensor.
         segment: Index of the slice that it belongs to.
         t: Depth within that slice, for gradients.
+        inputs: In a stack, its name in each model that takes part; empty where layers stay, so that names do, too.
     """
 
     name: str
     segment: int
     t: float
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    def name_in(self, model: str | None) -> str:
+        """Its name in a model, which filters of that model's parameters look at."""
+        return self.inputs.get(model, self.name) if model is not None else self.name
+
+    def has(self, model: str, config: Config) -> bool:
+        """Whether a model takes part."""
+        return model in self.inputs if self.inputs else config.segments[self.segment].has(model)
 
 
 def number(value: Any) -> float:
@@ -102,7 +112,8 @@ def _interpolated(values: Sequence[Scalar], t: float) -> Scalar:
     return (1 - part) * values[left] + part * values[right]
 
 
-def resolve(name: str, scopes: Iterable[Settings], spot: Spot, read: Read, default: Scalar | None) -> Scalar | None:
+def resolve(name: str, scopes: Iterable[Settings], spot: Spot, read: Read, default: Scalar | None,
+            model: str | None = None) -> Scalar | None:  # fmt: skip
     """The value of a parameter for one tensor, from the innermost scope that says something.
 
     Raises:
@@ -111,7 +122,7 @@ def resolve(name: str, scopes: Iterable[Settings], spot: Spot, read: Read, defau
     for scope in scopes:
         if name in scope:
             try:
-                found = evaluate(scope[name], spot.name, spot.t, read)
+                found = evaluate(scope[name], spot.name_in(model), spot.t, read)
             except BadRecipe as error:
                 raise BadRecipe(error.message, where=f"parameters.{name}", hint=error.hint) from error
             if found is not None:
@@ -122,7 +133,7 @@ def resolve(name: str, scopes: Iterable[Settings], spot: Spot, read: Read, defau
 def column(config: Config, name: str, spots: Sequence[Spot], model: str | None, read: Read,
            default: Scalar | None) -> list[Scalar | None]:  # fmt: skip
     """A parameter of one model (None: shared) for every tensor."""
-    return [resolve(name, [*config.segments[s.segment].scopes(model), *config.settings], s, read, default)
+    return [resolve(name, [*config.segments[s.segment].scopes(model), *config.settings], s, read, default, model)
             for s in spots]  # fmt: skip
 
 

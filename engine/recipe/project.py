@@ -15,6 +15,8 @@ from typing import Any
 from engine.errors import BadProject
 from engine.files.durable import write_durably
 from engine.files.strict_json import BadJson, parse
+from engine.recipe import stack
+from engine.recipe.quick import fits
 from engine.recipe.recipe import ModelRef, Recipe, Rule, TaskRef
 
 FORMAT = 1
@@ -58,6 +60,7 @@ SCHEMA: dict[str, Any] = {
                 "seed": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
                 "dtype": {"enum": ["", "F64", "F32", "F16", "BF16"]},
                 "extras": {"type": "object", "additionalProperties": _TEXT, "maxProperties": 2000},
+                "stack": stack.SCHEMA,
                 "tasks": {"type": "array", "maxItems": 1000, "items": {
                     "type": "object", "additionalProperties": False, "required": ["name", "path"],
                     "properties": {"name": _TEXT, "path": _TEXT, "sha256": _MODEL["properties"]["sha256"]}}},
@@ -94,6 +97,7 @@ def to_json(recipe: Recipe, folder: Path | None = None) -> dict[str, Any]:
             for t in recipe.tasks
         ],
         **({"extras": dict(recipe.extras)} if recipe.extras else {}),
+        **({"stack": stack.to_plain(recipe.stack)} if recipe.stack else {}),
     }
 
 
@@ -128,6 +132,7 @@ def from_json(data: Mapping[str, Any], folder: Path | None = None) -> Recipe:
             for t in data.get("tasks", [])
         ),
         extras=tuple(sorted(data.get("extras", {}).items())),
+        stack=stack.from_plain(data.get("stack", [])),
     )
 
 
@@ -192,7 +197,9 @@ def strict_json(text: str, *, where: str = "") -> Any:
 
 
 def _validate(data: Any, where: str = "") -> None:
-    import jsonschema  # 60 ms that a window without a project need not wait for
+    if fits(data, SCHEMA):
+        return
+    import jsonschema  # only to say what is wrong: loading it takes as long as painting the window
 
     errors = sorted(jsonschema.Draft202012Validator(SCHEMA).iter_errors(data), key=lambda e: len(list(e.path)))
     if errors:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import BadProject
+from engine.errors import BadProject, UnknownMethod
 from engine.files import strict_json
 from engine.files.text import printable
 from engine.methods import find
@@ -17,6 +18,45 @@ KEY = "mixdown"
 MAX_BYTES = 25_000_000
 _DEPTH = 8
 _HINT = "Only exports of Mixdown hold a recipe that can be read back."
+
+
+@dataclass(frozen=True, slots=True)
+class MadeBy:
+    """The method of an export, as it was then and as it is here.
+
+    Attributes:
+        method: Its id.
+        title: Its name; the id where it is not here.
+        version: Its version then; 0 where the export does not say (before Mixdown wrote it down).
+        variant: Source and variant, as the export says.
+        app: The program that made it ("Mixdown 1.0").
+        installed: Its version here; 0 where it is not here.
+    """
+
+    method: str
+    title: str
+    version: int
+    variant: str
+    app: str
+    installed: int
+
+    @property
+    def is_other(self) -> bool:
+        """Whether the method here is known not to be the one that made the export."""
+        return self.installed != self.version and self.version > 0
+
+
+def made_by(data: Mapping[str, Any]) -> MadeBy:
+    """What a provenance says about the method, compared with the one that is here; nothing of it is believed."""
+    method, version = str(data.get("method", "")), data.get("method_version")
+    told = version if type(version) is int and version > 0 else 0
+    try:
+        here = find(method)
+    except UnknownMethod:
+        title, installed = method, 0
+    else:
+        title, installed = here.title, here.version
+    return MadeBy(method, title, told, str(data.get("variant", "")), str(data.get("app", "")), installed)
 
 
 def read(metadata: Mapping[str, str], where: str = "") -> dict[str, Any]:
@@ -86,5 +126,6 @@ def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
         "rules": rules,
         "gains": {e["id"]: raw["gain"] for e, raw in zip(experts, data["experts"], strict=True) if raw["gain"] != 1},
         "seed": data["seed"],
+        **({"stack": data["stack"]} if "stack" in data else {}),
         "dtype": "" if dtype == "as base" else dtype,
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from engine.errors import BadRecipe
 from engine.recipe.per_expert import renamed
+from engine.recipe.stack import Stack, without
 
 Value = float | int | bool | str
 
@@ -90,6 +91,7 @@ class Recipe:
         tasks: Quick-eval tasks.
         extras: What only other programs use and an export to them needs again ("mergekit.tokenizer_source"),
             sorted by name; without effect on the merge.
+        stack: Slices of layers that the merged model is made of; empty to merge every layer where it is.
     """
 
     base: ModelRef | None = None
@@ -104,6 +106,7 @@ class Recipe:
     dtype: str = ""
     tasks: tuple[TaskRef, ...] = ()
     extras: tuple[tuple[str, str], ...] = ()
+    stack: Stack = ()
 
     def expert(self, expert_id: str) -> ModelRef:
         """The expert with this id.
@@ -149,6 +152,7 @@ class Recipe:
             muted=tuple(m for m in self.muted if m != expert_id),
             soloed=tuple(s for s in self.soloed if s != expert_id),
             gains=tuple(g for g in self.gains if g[0] != expert_id),
+            stack=without(self.stack, expert_id),
         )
 
     def with_order(self, expert_ids: Iterable[str]) -> Recipe:

@@ -143,11 +143,13 @@ def test_the_documented_slerp_example_and_its_way_back(tmp_path: Path) -> None:
     assert (back["base_model"], back["dtype"]) == ("psmathur/orca_mini_v3_13b", "float16")
 
 
-def test_restacking_layers_is_refused_and_said(tmp_path: Path) -> None:
+def test_restacked_layers_are_read_and_written_without_the_models(tmp_path: Path) -> None:
     got = read(FRANKEN, tmp_path)
-    assert any("layer_range" in text and "does not stack" in text for text in told(got, "error"))
-    with pytest.raises(BadRecipe, match="stack"):
-        got.refuse_errors()
+    assert not told(got, "error") and got.recipe.method == "passthrough"
+    assert [(s.sources[0].model, s.sources[0].first, s.count) for s in got.recipe.stack] == [
+        ("e1", 0, 16), ("e2", 8, 16)]  # fmt: skip
+    back = yaml.safe_load(export_mergekit(got.recipe).text)
+    assert back == yaml.safe_load(FRANKEN)
 
 
 def test_slices_in_place_take_each_layer_from_its_model(llama: Path) -> None:
@@ -160,9 +162,13 @@ def test_slices_in_place_take_each_layer_from_its_model(llama: Path) -> None:
         assert value.tobytes() == (b if late else a)[name].tobytes(), name
 
 
-def test_slices_that_drop_layers_are_refused(llama: Path) -> None:
+def test_slices_that_drop_layers_are_a_stack(llama: Path) -> None:
     text = "slices: [{sources: [{model: a, layer_range: [0, 3]}]}]\nmerge_method: passthrough"
-    assert any("make 3 layers, the models have 4" in t for t in told(read(text, llama), "error"))
+    got = read(text, llama)
+    assert not told(got, "error") and got.recipe.stack
+    merged, a = run(got.recipe), weights(llama, "a")
+    assert merged.keys() == {name for name in a if "layers.3." not in name}
+    assert all(value.tobytes() == a[name].tobytes() for name, value in merged.items())
 
 
 def test_everything_that_is_not_expressed_is_listed(llama: Path) -> None:
