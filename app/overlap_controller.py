@@ -15,7 +15,7 @@ from app.desk_controller import DeskController
 from app.selection import LinkedSelection, marks
 from app.selection import made as selected
 from app.workspace import Workspace
-from engine.analyse.magnitude_values import Magnitudes
+from engine.analyse.magnitude_values import Magnitudes, densities
 from engine.analyse.values import Overlap
 from engine.errors import MixdownError
 from engine.files.model import Group
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _KEY, _SIZES = "overlap", "magnitudes"
 Found = TypeVar("Found", Overlap, Magnitudes)
 STRICTNESS = 0.4
+SHOWN = ("signs", "masks")
+"""What the views show of an overlap; cosines come from the Gram matrix that the mix is made with."""
 
 
 class OverlapController(QObject):
@@ -130,7 +132,7 @@ class OverlapController(QObject):
             panel.set_state(view, state)
         elif view == "sizes":
             density = float(params["density"]) if "density" in params else None
-            panel.set_state(view, overlap_state.size_view(sizes, density))
+            panel.set_state(view, overlap_state.size_view(sizes, density, densities(params, names)))
         if view in panel.controls:
             self._show_controls(panel, view, found, params)
         self._mark()
@@ -199,10 +201,10 @@ class OverlapController(QObject):
             return
         self._wanted[key] = paths
         title = {_KEY: "Measuring the overlap", _SIZES: "Measuring the magnitudes"}[key]
-        groups = layout.groups
+        groups, wanted = layout.groups, self.strictness
         self._workspace.runner.submit(
             f"{title} of {len(recipe.experts)} experts" + (" (first look)" if is_first else ""),
-            lambda token: _first(key, inputs, groups, token) if is_first else _exact(key, inputs, token),
+            lambda token: _first(key, inputs, groups, wanted, token) if is_first else _exact(key, inputs, token),
             key=key, shown=not is_first, background=True, failed=self._failed,
             done=lambda found: self._arrived(key, found, paths),
         )  # fmt: skip
@@ -282,20 +284,25 @@ class OverlapController(QObject):
         self._workspace.store.apply(made, f"Use Consensus with k = {k}")
 
 
-def _first(key: str, inputs: Inputs, groups: tuple[Group, ...], token: Token) -> Overlap | Magnitudes:
-    """What is known from earlier, or a quick sample; in a worker. The experts are called by their index."""
+def _first(
+    key: str, inputs: Inputs, groups: tuple[Group, ...], strictness: float, token: Token
+) -> Overlap | Magnitudes:
+    """What is known from earlier, or a quick sample at one λ; in a worker. The experts are called by their index."""
     from engine.analyse.magnitudes import magnitudes
-    from engine.analyse.overlap import overlap
+    from engine.analyse.overlap import STRICTNESS, overlap
     from engine.analyse.sample import SAMPLE
     from engine.analyse.stored import Shelf
 
-    shelf = Shelf(places.analyses_folder())
-    found = shelf.find(key, inputs, groups)
+    found = Shelf(places.analyses_folder()).find(key, inputs, groups)
     if found is None:
-        measure = overlap if key == _KEY else magnitudes
-        found = measure(inputs, progress=token, sample=SAMPLE)
-        if found.share >= 1:  # small models
-            shelf.keep(key, inputs, found)
+        nearest = min(STRICTNESS, key=lambda level: abs(level - strictness))
+        found = (
+            overlap(inputs, strictness=(nearest,), parts=SHOWN, progress=token, sample=SAMPLE)
+            if key == _KEY
+            else magnitudes(inputs, progress=token, sample=SAMPLE)
+        )
+        if found.share >= 1:  # small models: everything takes no longer
+            return _exact(key, inputs, token)
     return _numbered(found)
 
 
@@ -305,7 +312,7 @@ def _exact(key: str, inputs: Inputs, token: Token) -> Overlap | Magnitudes:
     from engine.analyse.overlap import overlap
     from engine.analyse.stored import Shelf
 
-    found = overlap(inputs, progress=token) if key == _KEY else magnitudes(inputs, progress=token)
+    found = overlap(inputs, parts=SHOWN, progress=token) if key == _KEY else magnitudes(inputs, progress=token)
     Shelf(places.analyses_folder()).keep(key, inputs, found)
     return _numbered(found)
 

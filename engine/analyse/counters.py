@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.analyse.packed import Room, common, histogram, packed, population, set_codes
 from engine.analyse.sets import indicator
 from engine.analyse.sweep import Array, Piece
 from engine.analyse.values import LATTICE_LIMIT, Masks, Products, Signs
@@ -23,7 +24,7 @@ class ProductCounter:
         experts: Number of experts T.
     """
 
-    piece = 1 << 17
+    piece = 1 << 16
 
     def __init__(self, groups: int, experts: int) -> None:
         self._matrix = np.zeros((groups, experts + 1, experts + 1))
@@ -53,47 +54,50 @@ class SignCounter:
         experts: Number of experts T.
     """
 
-    piece = 1 << 17
+    piece = 1 << 16
 
     def __init__(self, groups: int, experts: int) -> None:
         self._experts = experts
-        self._counts = np.zeros((groups, experts + 1, experts + 1))  # sum of s_a s_b; the sum is the last row
-        self._both = np.zeros((groups, experts + 1, experts + 1))  # sum of |s_a s_b|
+        rows = 2 * (experts + 1)  # raised by each expert, by the sum; then lowered
+        self._common = np.zeros((groups, rows, rows), np.int64)
         self._sums = np.zeros((groups, 2, experts))  # |tau_t|, and the part of it against the elected sign
-        self._whole = np.zeros((groups, 3))  # disputed, touched, |sum|
-        self._local = threading.local()
+        self._votes = np.zeros((groups, 2), np.int64)  # disputed, touched
+        self._summed = np.zeros(groups)
+        self._room = Room()
 
-    def measure(self, piece: Piece) -> tuple[Array, Array, Array, Array]:
-        """Counts below 2^24 are exact in float32."""
+    def measure(self, piece: Piece) -> tuple[Array, Array, Array, float] | None:
+        """Weights that two rows have in common, sums, votes and |sum|; nothing where no expert changes a weight."""
+        if not piece.changed.any():
+            return None
+        experts, count = piece.taus.shape
+        signs = self._room.array("signs", (2, experts + 1, count), np.bool_)
+        for rows, compare in zip(signs, (np.greater, np.less), strict=True):
+            compare(piece.taus, 0, out=rows[:experts])
+            compare(piece.total, 0, out=rows[experts])
+        words = packed(signs.reshape(-1, count).view(np.uint8))
+        up, down = np.bitwise_or.reduce(words.reshape(2, experts + 1, -1)[:, :experts], axis=1)
+        votes = population(np.array([up & down, up | down]))
         total = torch.from_numpy(piece.total)
-        signs = _rows(self._local, "signs", self._experts + 1, len(piece.base), torch.float32)
-        sums = np.empty((2, self._experts))
-        elected = torch.sign(total, out=_rows(self._local, "elected", 1, total.numel(), total.dtype)[0])
-        signs[-1] = elected
-        for t, values in enumerate(map(torch.from_numpy, piece.taus)):
-            signs[t] = torch.sign(values)
-            sums[0, t] = values.abs().sum(dtype=torch.float64)
-            sums[1, t] = (values * elected).clamp_(max=0).sum(dtype=torch.float64).neg()
-        votes = signs[:-1].sum(0).abs_()  # (n,)
-        counts = torch.mm(signs, signs.T).numpy()
-        signs.abs_()
-        both = torch.mm(signs, signs.T).numpy()
-        voters = signs[:-1].sum(0)
-        whole = [(votes < voters).sum(), torch.count_nonzero(voters), total.abs().sum(dtype=torch.float64)]
-        return counts, both, sums, np.array([float(x) for x in whole])
+        along = torch.from_numpy(self._room.array("along", piece.taus.shape, piece.taus.dtype))
+        torch.mul(torch.from_numpy(piece.taus), torch.sign(total), out=along).clamp_(max=0)
+        wide = torch.from_numpy(self._room.array("wide", (count,), np.float64))
+        sums = np.stack([_sums(torch.from_numpy(piece.sizes), wide), -_sums(along, wide)])
+        return common(words), sums, votes, wide.copy_(total).abs_().sum().item()
 
-    def add(self, group: int, part: tuple[Array, Array, Array, Array]) -> None:
+    def add(self, group: int, part: tuple[Array, Array, Array, float] | None) -> None:
         """Add what a piece has."""
-        self._counts[group] += part[0]
-        self._both[group] += part[1]
-        self._sums[group] += part[2]
-        self._whole[group] += part[3]
+        if part is not None:
+            self._common[group] += part[0]
+            self._sums[group] += part[1]
+            self._votes[group] += part[2]
+            self._summed[group] += part[3]
 
     def value(self) -> Signs:
         """The totals."""
-        both = self._both.astype(np.int64)
-        opposed = (both - self._counts.astype(np.int64)) // 2
-        last, rest = self._experts, slice(self._experts)
+        last, rest, half = self._experts, slice(self._experts), self._experts + 1
+        agree = self._common[:, :half, :half] + self._common[:, half:, half:]
+        opposed = self._common[:, :half, half:] + self._common[:, half:, :half]
+        both = agree + opposed
         return Signs(
             changed=np.einsum("gtt->gt", both)[:, rest].copy(),
             opposed=opposed[:, last, rest].copy(),
@@ -101,10 +105,15 @@ class SignCounter:
             opposed_mass=self._sums[:, 1].copy(),
             pair_both=both[:, rest, rest].copy(),
             pair_opposed=opposed[:, rest, rest].copy(),
-            disputed=self._whole[:, 0].astype(np.int64),
-            touched=self._whole[:, 1].astype(np.int64),
-            summed=self._whole[:, 2].copy(),
+            disputed=self._votes[:, 0].copy(),
+            touched=self._votes[:, 1].copy(),
+            summed=self._summed.copy(),
         )
+
+
+def _sums(rows: torch.Tensor, wide: torch.Tensor) -> Array:
+    """(T,) float64 sums of (T, n); `wide` is memory for n float64."""
+    return np.array([wide.copy_(row).sum().item() for row in rows])
 
 
 class MaskCounter:
@@ -116,7 +125,7 @@ class MaskCounter:
         strictness: The L values of lambda.
     """
 
-    piece = 1 << 16
+    piece = 1 << 15
 
     def __init__(self, groups: int, experts: int, strictness: NDArray[np.float64]) -> None:
         self._strictness = strictness
@@ -129,14 +138,21 @@ class MaskCounter:
             self._active = np.zeros((levels, groups, experts + 1), np.int64)
             self._pairs = np.zeros((levels, groups, experts, experts), np.int64)
             self._selfish = np.zeros((levels, groups, experts), np.int64)
-        self._local = threading.local()
+        self._room = Room()
 
-    def measure(self, piece: Piece) -> list[Any]:
-        """For every lambda what `add` wants."""
-        return self._sets(piece) if self._has_lattice else self._many(piece)
+    def measure(self, piece: Piece) -> list[Any] | int:
+        """For every lambda what `add` wants; only the number of weights where no expert changes any."""
+        if not piece.changed.any():
+            return len(piece.total)
+        count = self._sets if self._has_lattice else self._many
+        return [count(masks) for masks in self._masks(piece)]
 
-    def add(self, group: int, part: list[Any]) -> None:
+    def add(self, group: int, part: list[Any] | int) -> None:
         """Add what a piece has."""
+        if isinstance(part, int):
+            none = self._lattice if self._has_lattice else self._active
+            none[:, group, 0] += part
+            return
         for level, found in enumerate(part):
             if self._has_lattice:
                 self._lattice[level, group] += found
@@ -155,53 +171,30 @@ class MaskCounter:
         pairs = np.einsum("lgs,sa,sb->lgab", lattice, sets, sets, optimize=True)
         return Masks(self._strictness, active, pairs, lattice[..., 1 << np.arange(self._experts)], lattice, frozen)
 
-    def _sets(self, piece: Piece) -> list[Any]:
-        """How many weights are in each set of masks, for every lambda: L arrays (2^T,)."""
-        kind = np.uint8 if self._experts <= 8 else np.int16
-        powers = (1 << np.arange(self._experts)).astype(kind)[:, None]
-        bits = self._buffer("bits", self._experts, len(piece.base), kind)
-        found = []
-        for masks in self._masks(piece):
-            np.multiply(masks, powers, out=bits)
-            codes = torch.from_numpy(np.bitwise_or.reduce(bits, axis=0))
-            found.append(torch.bincount(codes, minlength=1 << self._experts).numpy())
-        return found
+    def _sets(self, masks: Array) -> Array:
+        """How many weights are in each set of masks, (2^T,)."""
+        return histogram(set_codes(masks, self._room), 1 << self._experts)
 
-    def _many(self, piece: Piece) -> list[Any]:
-        """Activation counts, pairs and selfish weights for every lambda, without the lattice."""
-        rows = self._buffer("rows", self._experts, len(piece.base), np.float32)
-        found = []
-        for masks in self._masks(piece):
-            np.copyto(rows, masks)
-            found.append(self._crossed(torch.from_numpy(rows)))
-        return found
-
-    def _crossed(self, rows: torch.Tensor) -> tuple[Array, Array, Array]:
-        times = rows.sum(0)  # (n,)
-        active = np.bincount(times.numpy().astype(np.uint8), minlength=self._experts + 1)
-        pairs = torch.mm(rows, rows.T).numpy().astype(np.int64)
-        selfish = torch.mv(rows, (times == 1).float()).numpy().astype(np.int64)
-        return active, pairs, selfish
+    def _many(self, masks: Array) -> tuple[Array, Array, Array]:
+        """Activation counts, pairs and selfish weights, without the lattice."""
+        times = np.add.reduce(masks, axis=0, out=self._room.array("times", masks.shape[1:], np.uint8))
+        bits = packed(masks)
+        selfish = population(bits & packed((times == 1)[None]))
+        return histogram(times, self._experts + 1), common(bits), selfish
 
     def _masks(self, piece: Piece) -> Iterator[Array]:
         """For every lambda (T, n) of 0 and 1 (uint8); the arithmetic is that of `engine.steps.masks.tall_mask`."""
         kind, shape = piece.multi.dtype, piece.taus.shape
-        away, limit = (self._buffer(name, shape[0], shape[1], kind) for name in ("away", "limit"))
-        mask = self._buffer("mask", shape[0], shape[1], np.bool_)
-        np.abs(np.subtract(piece.multi, piece.taus, out=away), out=away)
+        away = self._room.array("away", shape, kind)
+        mask = self._room.array("mask", shape, np.bool_)
+        np.subtract(piece.multi, piece.taus, out=away)
+        np.abs(away, out=away)
+        last = len(self._strictness) - 1
         for level, strictness in enumerate(self._strictness):
-            target = away if level == len(self._strictness) - 1 else limit
-            np.multiply(away, kind.type(strictness), out=target)
-            np.greater(piece.sizes, target, out=mask)
+            limit = away if level == last else self._room.array("limit", shape, kind)
+            np.multiply(away, kind.type(strictness), out=limit)
+            np.greater(piece.sizes, limit, out=mask)
             yield mask.view(np.uint8)
-
-    def _buffer(self, name: str, rows: int, count: int, kind: Any) -> Array:
-        """This thread's memory for `rows` rows."""
-        held: dict[Any, Array] = self._local.__dict__
-        key = (name, np.dtype(kind))
-        if key not in held or held[key].size < rows * count:
-            held[key] = np.empty(rows * count, kind)
-        return held[key][: rows * count].reshape(rows, count)
 
 
 def _rows(local: threading.local, name: str, rows: int, count: int, dtype: torch.dtype) -> torch.Tensor:

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from engine import steps
+from engine.analyse.feed import Feed
+from engine.analyse.packed import Room
 from engine.analyse.sample import strides
 from engine.errors import BadRecipe, Mismatch
 from engine.files.model import Group
 from engine.merge.crew import Crew
 from engine.merge.inputs import Inputs
-from engine.merge.load import Loader
 from engine.merge.plan import Plan, TensorJob, make_plan
 from engine.merge.run import survey
 from engine.merge.view import spans
 from engine.methods import find
 from engine.progress import Progress
 from engine.recipe.recipe import ModelRef, Recipe
-from engine.steps.view import Chunk
 
 CHUNK = 1 << 17
 """Most elements of a piece; small enough that all experts' pieces stay in the processor's cache."""
+
+_TELLING = 64
+"""A sample leaves out tensors that are this much smaller than the largest of their group."""
 
 Array = NDArray[Any]
 
@@ -124,7 +127,7 @@ def sweep(
 ) -> Found:
     """Read all models of a plan once and feed the counters; the result does not depend on the threads.
 
-    With `sample` only about so many weights of each model are read, some of every tensor.
+    With `sample` only about so many weights of each model are read, some of every group and of its larger tensors.
 
     Raises:
         NotFinite: if a model has a NaN or infinity.
@@ -133,17 +136,17 @@ def sweep(
     """
     ballot = _ballot(plan, progress, threads)
     tally = _Tally(plan)
-    with Loader(plan, chunk=chunk, check=False) as loader, Crew(threads) as crew:
-        loader.check_unchanged()
-        worker = _Worker(loader, counters, progress, ballot)
-        progress.begin(sum(map(worker.bytes_in, tally.jobs)), text)
-        units = list(strides(tally.jobs, sample) if sample else tally.units(loader))
+    with Feed(plan, chunk) as feed, Crew(threads) as crew:
+        feed.check_unchanged()
+        worker = _Worker(feed, counters, progress, ballot)
+        progress.begin(sum(map(feed.bytes_in, tally.jobs)), text)
+        units = list(strides(tally.telling(), sample) if sample else tally.units(feed.chunk))
         for (job, _, _), pieces in zip(units, crew.map(units, worker.work), strict=True):
             for count, changed, parts in pieces:
                 group = tally.add(job, count, changed)
                 for counter, part in zip(counters, parts, strict=True):
                     counter.add(group, part)
-        loader.check_unchanged()
+        feed.check_unchanged()
     return tally.found()
 
 
@@ -164,15 +167,25 @@ class _Tally:
         self._sizes = np.zeros(groups, np.int64)
         self._changed = np.zeros((groups, experts), np.int64)
         self._moved: set[str] = set()
+        self._seen: set[str] = set()
 
-    def units(self, loader: Loader) -> Iterator[tuple[TensorJob, int, int]]:
-        """The pieces, tensor by tensor."""
+    def units(self, chunk: int) -> Iterator[tuple[TensorJob, int, int]]:
+        """The chunks, tensor by tensor."""
         for job in self.jobs:
-            yield from spans(job, loader.chunk)
+            yield from spans(job, chunk)
+
+    def telling(self) -> list[TensorJob]:
+        """The tensors that a sample reads: those that make up most of their group, so not the biases of matrices."""
+        largest = np.zeros(len(self._sizes), np.int64)
+        for job in self.jobs:
+            group = self._where[job.name]
+            largest[group] = max(largest[group], job.numel)
+        return [job for job in self.jobs if job.numel * _TELLING >= largest[self._where[job.name]]]
 
     def add(self, job: TensorJob, count: int, changed: Array) -> int:
         """Count one piece; its group."""
         group = self._where[job.name]
+        self._seen.add(job.name)
         self._sizes[group] += count
         self._changed[group] += changed
         if changed.any():
@@ -183,7 +196,7 @@ class _Tally:
         """The totals."""
         frozen = np.zeros_like(self._sizes)
         for job in self.jobs:
-            if job.name not in self._moved:
+            if job.name in self._seen and job.name not in self._moved:
                 frozen[self._where[job.name]] += job.numel
         whole = np.zeros_like(self._sizes)
         for job in self.jobs:
@@ -194,68 +207,54 @@ class _Tally:
 class _Worker:
     """Loads a piece and lets every counter measure it; thread-safe."""
 
-    def __init__(self, loader: Loader, counters: Sequence[Counter], progress: Progress, ballot: Any) -> None:
-        self._loader = loader
+    def __init__(self, feed: Feed, counters: Sequence[Counter], progress: Progress, ballot: Any) -> None:
+        self._feed = feed
         self._counters = counters
         self._progress = progress
         self._ballot = ballot
         self._size = max((getattr(counter, "piece", CHUNK) for counter in counters), default=CHUNK)
-        self._local = threading.local()
-
-    def bytes_in(self, job: TensorJob) -> int:
-        """Bytes of one tensor in all models."""
-        models = self._loader.plan.models
-        infos = (models.info(index, job.name) for index in (-1, *job.used))
-        return sum(info.size_bytes for info in infos if info is not None)
+        self._room = Room()
 
     def work(self, unit: tuple[TensorJob, int, int]) -> list[tuple[int, Array, list[Any]]]:
         """For every piece its length, how many weights every expert changes, and what each counter found."""
         job, start, stop = unit
         self._progress.check()
-        if start == 0 and stop == min(job.numel, self._loader.chunk):  # not for a sample
-            self._loader.advise(job)
-        chunk, found = self._loader.load(job, start, stop), []
-        rows = self._rows(chunk)
+        if start == 0 and stop == min(job.numel, self._feed.chunk):  # not for a sample
+            self._feed.advise(job)
+        rows, taus = self._feed.load(job, start, stop)
+        found = []
         for first in range(0, stop - start, self._size):
-            piece = self._piece(chunk, rows, first, min(first + self._size, stop - start))
+            last = min(first + self._size, stop - start)
+            piece = self._piece(job, start + first, rows[:, first:last], taus[:, first:last])
             if not math.isfinite(piece.total.sum()) and not np.isfinite(piece.taus).all():
-                raise self._loader.blame(job, start, stop)  # a sum hides no NaN and no infinity
+                raise self._feed.blame(job, start, stop)  # a sum hides no NaN and no infinity
             found.append((len(piece.total), piece.changed, [counter.measure(piece) for counter in self._counters]))
-        self._progress.advance(self.bytes_in(job) * (stop - start) // job.numel)
+        self._progress.advance(self._feed.bytes_in(job) * (stop - start) // job.numel)
         return found
 
-    def _rows(self, chunk: Chunk) -> Array:
-        """(T, n) task vectors times their coefficients; the loader's own memory where nothing is scaled."""
-        total = len(chunk.deltas)
-        if chunk.base.numel() <= self._loader.chunk and all(weight == 1 for weight in chunk.weights):
-            own = self._loader.scratch.matrix(chunk.base.dtype, chunk.base.numel())[1 : total + 1]
-            if all(x.data_ptr() == row.data_ptr() for x, row in zip(chunk.deltas, own, strict=True)):
-                rows: Array = own.numpy()
-                return rows
-        return np.stack([x.numpy() for x in steps.reduce.scaled(chunk.deltas, chunk.weights)])
+    def _piece(self, job: TensorJob, start: int, rows: Array, taus: Array) -> Piece:
+        """Everything about some elements; `rows` has the base and the task vectors before their coefficients."""
+        room = self._room
+        sizes = np.abs(taus, out=room.array("sizes", taus.shape, taus.dtype))
+        total = room.array("total", taus.shape[1:], taus.dtype)
+        np.add.reduce(taus, axis=0, out=total)  # row by row, in this order, as a merge adds them
+        multi = total if self._ballot is None else self._ties(job, rows[1:])
+        return Piece(job.name, start, rows[0], taus, sizes, total, multi, _changed(sizes))
 
-    def _piece(self, chunk: Chunk, rows: Array, first: int, stop: int) -> Piece:
-        taus = rows[:, first:stop]
-        sizes = np.abs(taus, out=self._room("sizes", taus))
-        flags = np.not_equal(sizes, 0, out=self._room("flags", taus, np.bool_))
-        changed = np.array([np.count_nonzero(row) for row in flags], np.int64)
-        total = np.add.reduce(taus, axis=0)  # row by row, in this order, as a merge adds them
-        multi = total if self._ballot is None else self._ties(chunk, first, stop)
-        base = chunk.base[first:stop].numpy()
-        return Piece(chunk.span.tensor, chunk.span.start + first, base, taus, sizes, total, multi, changed)
-
-    def _room(self, name: str, like: Array, kind: Any = None) -> Array:
-        """This thread's memory for an array of the same shape."""
-        held: dict[Any, Array] = self._local.__dict__
-        key = (name, np.dtype(kind or like.dtype))
-        if key not in held or held[key].size < like.size:
-            held[key] = np.empty(like.size, key[1])
-        return held[key][: like.size].reshape(like.shape)
-
-    def _ties(self, chunk: Chunk, first: int, stop: int) -> Array:
+    def _ties(self, job: TensorJob, rows: Array) -> Array:
         """The TIES merge with the sum, as `engine.methods.tall` makes it."""
-        deltas = [x[first:stop] for x in chunk.deltas]
-        kept = steps.reduce.scaled(steps.trim.trim_all(deltas, self._ballot.cuts), chunk.weights)
+        deltas = [torch.from_numpy(row) for row in rows]
+        kept = steps.reduce.scaled(steps.trim.trim_all(deltas, self._ballot.cuts), job.weights)
         signs = steps.elect.signs(kept, "mass", self._ballot)
-        made: Array = steps.disjoint.merge(kept, signs, "sum", chunk.weights).numpy()
+        made: Array = steps.disjoint.merge(kept, signs, "sum", job.weights).numpy()
         return made
+
+
+def _changed(sizes: Array) -> Array:
+    """(T,) number of elements that are not 0, of (T, n) magnitudes; fast where there is no 0 at all."""
+    bits = sizes.view(np.int32 if sizes.itemsize == 4 else np.int64)  # never negative: 0 exactly for 0.0
+    found, least = np.full(len(bits), bits.shape[1], np.int64), np.minimum.reduce(bits, axis=1)
+    if not least.all():
+        for row in np.flatnonzero(least == 0):
+            found[row] = np.count_nonzero(bits[row])
+    return found

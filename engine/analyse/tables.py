@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,20 @@ Row = tuple[str, str, str, str, str, float]
 """Part, where, lambda, experts (joined by " & "), measure, value."""
 
 
-def to_json(found: Overlap, spectra: Spectra | None = None, magnitudes: Magnitudes | None = None) -> dict[str, Any]:
-    """Everything that was counted, group by group, with the derived shares of the whole model."""
+def to_json(
+    found: Overlap,
+    spectra: Spectra | None = None,
+    magnitudes: Magnitudes | None = None,
+    densities: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """Everything that was counted, group by group, with the derived shares of the whole model.
+
+    Args:
+        found: The overlap.
+        spectra: Adds singular values and subspaces by matrix.
+        magnitudes: Adds histograms of the task vectors' elements.
+        densities: (T,) adds the magnitudes at which these densities cut.
+    """
     groups = [{"layer": g.place.layer, "kind": g.place.kind, "numel": g.numel} for g in found.groups]
     report: dict[str, Any] = {
         "experts": list(found.names),
@@ -41,8 +53,21 @@ def to_json(found: Overlap, spectra: Spectra | None = None, magnitudes: Magnitud
     if spectra is not None:
         report["spectra"] = [_spectrum(spectra, k) for k in range(len(spectra.matrices))]
     if magnitudes is not None:
-        report["magnitudes"] = {key: array.tolist() for key, array in arrays_of(magnitudes).items()}
+        report["magnitudes"] = _magnitudes(magnitudes, densities)
     return report
+
+
+def _magnitudes(found: Magnitudes, densities: Sequence[float] | None) -> dict[str, Any]:
+    drawn = found.drawn()
+    made: dict[str, Any] = {
+        "edges": [] if drawn is None else drawn.edges.tolist(),
+        "counts": [[] for _ in found.names] if drawn is None else drawn.counts.tolist(),
+        "zeros": (found.fine.sum(axis=1) if drawn is None else drawn.zeros).tolist(),
+    }
+    if densities is not None:
+        cuts = found.threshold(densities)
+        made |= {"density": list(densities), "threshold": cuts.tolist(), "kept": found.kept(cuts).tolist()}
+    return made
 
 
 def _roles(masks: Masks, level: int) -> dict[str, Any]:
@@ -68,13 +93,22 @@ def _spectrum(spectra: Spectra, index: int) -> dict[str, Any]:
     }
 
 
-def rows(found: Overlap, *, by: str = "model", spectra: Spectra | None = None) -> Iterator[Row]:
+def rows(
+    found: Overlap,
+    *,
+    by: str = "model",
+    spectra: Spectra | None = None,
+    magnitudes: Magnitudes | None = None,
+    densities: Sequence[float] | None = None,
+) -> Iterator[Row]:
     """The derived numbers, one a row.
 
     Args:
         found: The overlap.
         by: "model", "layer" or "group": what a row's numbers are taken over.
         spectra: Adds effective ranks and overlaps of subspaces by matrix.
+        magnitudes: Adds histograms of the whole model.
+        densities: (T,) adds the magnitudes at which these densities cut.
     """
     places, columns = _places(found, by)
     for index, place in enumerate(places):
@@ -87,6 +121,38 @@ def rows(found: Overlap, *, by: str = "model", spectra: Spectra | None = None) -
         for t, value in enumerate(matrix.effective_rank()):
             yield "spectrum", matrix.tensor, "", found.names[t], "effective rank", float(value)
         yield from _pairs("spectrum", matrix.tensor, "", found.names, "subspace overlap", matrix.overlap())
+    if magnitudes is not None:
+        yield from _magnitude_rows(_magnitudes(magnitudes, densities), magnitudes.names)
+
+
+def _magnitude_rows(made: Mapping[str, Any], names: Sequence[str]) -> Iterator[Row]:
+    """Thresholds and histograms, of the whole model."""
+    for measure in ("density", "threshold", "kept"):
+        if measure in made:
+            yield from _each("magnitudes", "model", "", names, measure, np.array(made[measure]))
+    for t, name in enumerate(names):
+        yield "magnitudes", "model", "", name, "elements at 0", float(made["zeros"][t])
+        for edge, count in zip(made["edges"], made["counts"][t], strict=False):  # the last edge ends a bin
+            yield "magnitudes", "model", "", name, f"elements from {edge:.6g}", float(count)
+
+
+def tensor_rows(found: Mapping[str, Any], names: Sequence[str]) -> Iterator[Row]:
+    """One matrix and its weights, as `engine.analyse.tensor_report` has them, one number a row."""
+    where = found["name"]
+    for measure in ("owned", "kept", "mean"):
+        yield from _each("tensor", where, "", names, measure, np.array(found[measure][: len(names)]))
+    yield "tensor", where, "", "", "owned by nobody", float(found["owned"][-1])
+    yield "tensor", where, "", "", "conflict", float(found["conflict"])
+    for weight in found["weights"]:
+        place = f"{where} {weight['row']},{weight['column']}"
+        yield "weight", place, "", "", "base", float(weight["base"])
+        for measure in ("experts", "tau", "kept"):
+            label = "value" if measure == "experts" else measure
+            yield from _each("weight", place, "", names, label, np.array(weight[measure]))
+        yield "weight", place, "", "", "sign", float(weight["sign"])
+        yield "weight", place, "", "", "owner", float(weight["owner"])
+        if weight["merged"] is not None:
+            yield "weight", place, "", "", "merged", float(weight["merged"])
 
 
 def _places(found: Overlap, by: str) -> tuple[list[str], NDArray[np.float64]]:

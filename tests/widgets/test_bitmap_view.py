@@ -166,3 +166,33 @@ def test_the_spectrum_walks_by_keyboard_and_has_a_table(qtbot: QtBot) -> None:
     assert np.isnan(view.logs()[1, 1:]).all() and view.logs()[0, 0] == pytest.approx(np.log10(4))
     head, body = view.state.table()
     assert len(head) == len(body[0]) == 3 + 2 + 3 and body[0][:3] == ("A a", "2.5", "2")
+
+
+def test_letters_are_made_once_and_moved_with_the_picture(view: BitmapView) -> None:
+    codes = np.full((TILE, TILE), NOBODY, np.uint8)
+    codes[::2, ::2] = 1
+    view.put((0, 0, 0), codes)
+    view.look_at(10, 20, 20.0)
+    view.grab()
+    held = {cell: image for cell, (_, image) in view.letters._blocks.items()}
+    assert held and all(cell[0] == (0, 0, 0) for cell in held)
+    view.pan(-3, -5)
+    view.grab()
+    again = view.letters._blocks
+    assert all(again[cell][1] is image for cell, image in held.items())
+
+    def inked(row: int, column: int) -> bool:
+        """Whether a cell has more than one colour."""
+        spot, shot = view.spot(row + 0.5, column + 0.5).toPoint(), view.grab().toImage()
+        around = [shot.pixel(spot + QPoint(x, y)) for x in range(-6, 7) for y in range(-6, 7)]
+        return len(set(around)) > 1
+
+    assert inked(12, 22) and not inked(13, 22) and not inked(12, 23)
+    view.put((0, 0, 0), codes[::-1].copy())
+    assert inked(13, 22) and not inked(12, 22)
+    view.zoom(1.5)
+    view.grab()
+    assert all(image is not held.get(cell) for cell, (_, image) in view.letters._blocks.items())
+    view.set_state(Bitmap(title="x", key="k|sign", tensor="w", rows=1000, columns=3000, names=NAMES, mode="kept"))
+    view.put((0, 0, 0), codes)
+    assert not inked(12, 22)

@@ -1,79 +1,19 @@
-"""What is drawn over the pixels of a bitmap: letters, the cursor, an overview."""
+"""What is drawn over the pixels of a bitmap: the cursor and an overview."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QPainter, QPen, QPixmap
+from PySide6.QtGui import QColor, QPainter, QPen
 
-from engine.analyse.bitmap import TILE, levels_of
-from widgets.common.colours import expert_letter
+from engine.analyse.bitmap import levels_of
 from widgets.common.theme import theme
-from widgets.desk.inks import readable_on, small
-from widgets.plots.bitmap_state import colour_table, ink_of
 
 if TYPE_CHECKING:
     from widgets.plots.bitmap_view import BitmapView
 
-_INSET, _STAMP = 112, 15.0
-
-
-def letters(view: BitmapView, painter: QPainter) -> None:
-    """Expert letters or signs in cells that hold them: colour is never alone."""
-    stamps = _Stamps(view)
-    side = stamps.side
-    for place in view.visible(0):
-        codes = view.store.codes(place)
-        if codes is None:
-            continue
-        top, left = place[1] * TILE, place[2] * TILE
-        rows = slice(max(0, int(view.top) - top), max(0, math.ceil(view.top + view.height() / view.scale) - top))
-        columns = slice(max(0, int(view.left) - left), max(0, math.ceil(view.left + view.width() / view.scale) - left))
-        corner = view.spot(top + rows.start, left + columns.start)
-        x0, y0 = corner.x() + (view.scale - side) / 2, corner.y() + (view.scale - side) / 2
-        for r, line in enumerate(codes[rows, columns].tolist()):
-            y = y0 + r * view.scale
-            for c, code in enumerate(line):
-                stamp = stamps.of(code)
-                if stamp is not None:
-                    painter.drawPixmap(QPointF(x0 + c * view.scale, y), stamp)
-
-
-class _Stamps:
-    """Small pictures of letters, made once for a frame: drawing text thousands of times is slow."""
-
-    def __init__(self, view: BitmapView) -> None:
-        self._view = view
-        self.side = int(_STAMP)
-        self._made: dict[int, QPixmap | None] = {}
-
-    def of(self, code: int) -> QPixmap | None:
-        """The picture of a code; None for codes without a letter."""
-        if code not in self._made:
-            text, back = _letter(self._view, code)
-            self._made[code] = self._draw(text, back) if text else None
-        return self._made[code]
-
-    def _draw(self, text: str, back: QColor) -> QPixmap:
-        ratio = self._view.devicePixelRatioF()
-        pixmap = QPixmap(round(self.side * ratio), round(self.side * ratio))
-        pixmap.setDevicePixelRatio(ratio)
-        pixmap.fill(Qt.GlobalColor.transparent)
-        painter = QPainter(pixmap)
-        painter.setFont(small(self._view.font(), 0.8))
-        painter.setPen(readable_on(back))
-        painter.drawText(QRectF(0, 0, self.side, self.side), Qt.AlignmentFlag.AlignCenter, text)
-        painter.end()
-        return pixmap
-
-
-def _letter(view: BitmapView, code: int) -> tuple[str, QColor]:
-    """The text of a cell and the colour behind it."""
-    if view.state.mode == "owner":
-        return (expert_letter(code), ink_of(code)) if code < len(view.state.names) else ("", QColor())
-    return {1: "−", 255: "+"}.get(code, ""), QColor(int(colour_table(view.state)[code]) & 0xFFFFFF)
+_INSET = 112
 
 
 def crosshair(view: BitmapView, painter: QPainter) -> None:

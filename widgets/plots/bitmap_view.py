@@ -13,10 +13,10 @@ from PySide6.QtWidgets import QWidget
 from engine.analyse.bitmap import TILE, levels_of
 from widgets.common.theme import theme
 from widgets.plots import bitmap_marks as marks
+from widgets.plots.bitmap_letters import FROM_SCALE, Letters
 from widgets.plots.bitmap_state import Bitmap, colour_table
 from widgets.plots.bitmap_tiles import Place, TileStore
 
-_LETTERS_FROM = 16.0
 _LARGEST = 64.0
 _ASK_MS = 12
 
@@ -40,6 +40,7 @@ class BitmapView(QWidget):
         super().__init__(parent)
         self.state = Bitmap()
         self.store = TileStore()
+        self.letters = Letters()
         self.scale = 1.0
         self.left, self.top = 0.0, 0.0
         self._cursor = (-1, -1)
@@ -88,11 +89,6 @@ class BitmapView(QWidget):
         self.ask()
 
     # Where things are ----------------------------------------------------------------------------------------
-
-    @property
-    def is_dragged(self) -> bool:
-        """Whether the mouse holds the picture and moves it; letters come back when it lets go."""
-        return self._grip is not None and self._dragged
 
     @property
     def level(self) -> int:
@@ -199,8 +195,8 @@ class BitmapView(QWidget):
         level = self.level
         for place in self.visible(level):
             self._draw_tile(painter, place)
-        if level == 0 and self.scale >= _LETTERS_FROM and self.state.mode in ("owner", "sign") and not self.is_dragged:
-            marks.letters(self, painter)
+        if level == 0 and self.scale >= FROM_SCALE and self.state.mode in ("owner", "sign"):
+            self.letters.draw(self, painter)
         marks.crosshair(self, painter)
         if not self._fitted and self.scale > self._fit_scale() * 1.05:
             marks.overview(self, painter)
@@ -215,9 +211,9 @@ class BitmapView(QWidget):
         size = TILE << level
         bottom = min((down + 1) * size, self.state.rows)
         right = min((across + 1) * size, self.state.columns)
-        return QRectF(self._snapped(down * size, across * size), self._snapped(bottom, right))
+        return QRectF(self.snapped(down * size, across * size), self.snapped(bottom, right))
 
-    def _snapped(self, row: int, column: int) -> QPointF:
+    def snapped(self, row: int, column: int) -> QPointF:
         """A corner on a whole pixel of the screen, so that tiles join without seams and are drawn fast."""
         ratio, spot = self.devicePixelRatioF(), self.spot(row, column)
         return QPointF(round(spot.x() * ratio) / ratio, round(spot.y() * ratio) / ratio)
