@@ -14,6 +14,10 @@ def main() -> int:
         from app.export_worker import main as work
 
         return work()
+    if arguments[:1] == ["--eval-worker"]:
+        from app.preview_worker import main as evaluate
+
+        return evaluate()
     if is_command(arguments):
         return run(arguments)
     from app.gui import open_window

@@ -13,20 +13,22 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from shiboken6 import isValid
 
 from app import preview_work as work
-from app.preview_state import LiveState, Pairs, Phase, nudged, shared_cell
-from app.preview_wants import wanted
+from app.preview_drawn import Drawn
+from app.preview_host import EvaluatorDied
+from app.preview_state import LiveState, Pairs, Phase, nudged, ready, shared_cell
+from app.preview_wants import Gains, wanted
 from app.workspace import Workspace
-from engine.errors import EvalProblem, MixdownError
+from engine.errors import MixdownError
 from engine.preview.basis import Cell, Floats
 from engine.preview.curve import Curve
 from engine.preview.frame import Frame
+from engine.preview.hearing import Session
 from engine.preview.surrogate import Estimate, Slopes, Surrogate, estimate
 from engine.progress import Token
 from engine.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     from app.settings import Settings
-    from engine.preview.session import Live
 
 ROWS = 64
 OPEN_DELAY_MS = 400
@@ -36,7 +38,9 @@ SETTLE_MS = 150
 POLL_MS = 250
 EVERY_MS = 25
 """Estimates come at most this often: the window has more to do than to count."""
-_OPEN, _FILL, _TRUE, _CURVE, _FREE = "live open", "live fill", "live truth", "live curve", "live free"
+AGAIN_S, MOST_DEATHS = 300.0, 3
+"""A session whose process dies is opened anew, but not more often than this."""
+_OPEN, _FILL, _TRUE, _CURVE, _SKETCH = "live open", "live fill", "live truth", "live curve", "live sketch"
 _Truth = tuple[bytes, bytes, tuple[Estimate, ...]]
 
 
@@ -59,12 +63,11 @@ class PreviewController(QObject):
     def __init__(self, workspace: Workspace, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._workspace = workspace
-        self._live: Live | None = None
+        self._live: Session | None = None
         self._surrogate: Surrogate | None = None
         self._older: Surrogate | None = None
         self._slopes: tuple[Surrogate, Slopes] | None = None
-        self._last = 0.0
-        self._gain: tuple[object, Floats | None] | None = None
+        self._last, self._gain = 0.0, Gains()
         self._key: object = None
         self._made_of: object = None
         self._trouble: tuple[object, str] | None = None
@@ -75,7 +78,8 @@ class PreviewController(QObject):
         self._touched: Pairs = ()
         self._phase: Phase = "idle"
         self._reason = ""
-        self.curve: Curve | None = None
+        self._deaths = [-AGAIN_S] * MOST_DEATHS
+        self.drawn: Drawn | None = None
         self.is_sketch = False
         self.estimates: dict[str, Estimate] = {}
         self.is_overridden = False
@@ -100,7 +104,7 @@ class PreviewController(QObject):
 
     # For other parts -----------------------------------------------------------------------------------------
 
-    def session(self) -> Live | None:
+    def session(self) -> Session | None:
         """The open session, for workers; None while there is none."""
         return self._live
 
@@ -118,16 +122,13 @@ class PreviewController(QObject):
 
     def gain(self) -> Floats | None:
         """(T, G) change of the point per unit of a fader; None where single faders have no such number."""
-        frame, recipe = self.frame(), self._workspace.recipe
-        if frame is None:
-            return None
-        key = (frame, recipe.method, recipe.params, recipe.gains, recipe.muted, recipe.soloed)
-        if self._gain is None or self._gain[0] != key:  # where there is one, it does not depend on the faders
-            try:
-                self._gain = key, frame.gain(recipe)
-            except EvalProblem:
-                self._gain = key, None
-        return self._gain[1]
+        frame = self.frame()
+        return self._gain.of(frame, self._workspace.recipe) if frame is not None else None
+
+    @property
+    def curve(self) -> Curve | None:
+        """Along the held fader."""
+        return self.drawn.curve if self.drawn is not None else None
 
     def point(self) -> Floats | None:
         """(T, G) where the recipe stands."""
@@ -138,14 +139,8 @@ class PreviewController(QObject):
     def state(self) -> LiveState:
         """How it stands, for the panels."""
         live, surrogate = self._live, self._surrogate
-        if live is None or surrogate is None:
-            return LiveState(phase=self._phase, reason=self._reason)
-        error, compared = surrogate.errors.mean
-        taken = live.report.bytes + sum(s.bytes for s in (surrogate, self._older) if s is not None)
-        dropped = tuple(f"{name} takes no part: {why.message}" for name, why in live.report.dropped.items())
-        reason = (live.frame.reason,) if live.frame.reason else ()
-        return LiveState("ready", "", live.report.rows, surrogate.filled, taken, error, compared,
-                         (*live.report.notes, *reason, *dropped))  # fmt: skip
+        return LiveState(self._phase, self._reason) if live is None or surrogate is None else ready(
+            live, surrogate, self._older)  # fmt: skip
 
     def best(self, point: Floats) -> Surrogate | None:
         """The surrogate to ask about a point: the newest, unless it waits for a fader that the older one knows."""
@@ -217,7 +212,7 @@ class PreviewController(QObject):
         old: list[Any] = [self._live, self._surrogate, self._older, self.curve]
         if self._live is not None:
             runner.submit("Giving back memory", lambda _: old.clear(), lane="files", shown=False)
-        self._live = self._surrogate = self._older = self._slopes = self._measured = self.curve = None
+        self._live = self._surrogate = self._older = self._slopes = self._measured = self.drawn = None
         self._key, self._held, self.estimates = None, None, {}
         for signal in (self.changed, self.estimated, self.slopesChanged, self.curveChanged):
             signal.emit()
@@ -297,9 +292,13 @@ class PreviewController(QObject):
         self.changed.emit()
 
     def _lost(self, error: MixdownError) -> None:
-        """The session cannot go on: say so, and leave it to quick eval."""
-        key, reason = self._key, f"{error.message} {error.hint}".strip()
+        """The session cannot go on: open another one if only its process died, else leave it to quick eval."""
+        key, reason, now = self._key, f"{error.message} {error.hint}".strip(), time.monotonic()
         self._drop()
+        if isinstance(error, EvaluatorDied) and now - self._deaths[0] > AGAIN_S:
+            self._deaths = [*self._deaths[1:], now]
+            self._look()
+            return
         self._key, self._trouble = key, (key, reason)
         self._set("unavailable", reason)
 
@@ -373,16 +372,18 @@ class PreviewController(QObject):
         self._held = cell, start, end
         source = self.best(nudged(point, pairs))
         if source is not None and source.state(nudged(point, pairs)) != "waiting":
-            self.curve, self.is_sketch = work.sketch(source, point, cell, start, end), True
-            self.curveChanged.emit()
+            self._workspace.runner.submit(
+                "Sketching a fader", lambda _: work.sketch(source, point, cell, start, end), key=_SKETCH, lane="files",
+                shown=False, done=lambda drawn: self._followed(drawn, sketch=True), failed=lambda _: None,
+            )  # fmt: skip
         self._workspace.runner.submit(
             "Following a fader", lambda token: work.follow(live, point, cell, start, end, token), key=_CURVE,
             shown=False, done=self._followed, failed=lambda _: None,
         )  # fmt: skip
 
-    def _followed(self, curve: Curve) -> None:
-        if self._holding:
-            self.curve, self.is_sketch = curve, False
+    def _followed(self, drawn: Drawn, *, sketch: bool = False) -> None:
+        if self._holding and (self.curve is None or not sketch):
+            self.drawn, self.is_sketch = drawn, sketch
             self.curveChanged.emit()
             self._estimate()
 
@@ -391,8 +392,9 @@ class PreviewController(QObject):
         if not self._holding:
             return
         self._holding, self._held = False, None
-        self._workspace.runner.cancel_key(_CURVE)
-        if self.curve is not None:
-            self.curve = None
+        for key in (_CURVE, _SKETCH):
+            self._workspace.runner.cancel_key(key)
+        if self.drawn is not None:
+            self.drawn = None
             self.curveChanged.emit()
         self.measure()

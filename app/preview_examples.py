@@ -98,14 +98,19 @@ class ExamplesController(QObject):
             self._chosen = self._source = None
             self.panel.set_state(ExamplesState(hint=self._hint()))
             return
-        names = [t.name for t in live.tasks]
+        tasks = [t for t in live.tasks if t.family == "class"]
+        if not tasks:
+            self._chosen = self._source = None
+            self.panel.set_state(ExamplesState(hint="Examples flip for tasks of classes; there is none here."))
+            return
+        names = [t.name for t in tasks]
         self.task = self.task if self.task in names else names[0]
         self._want(surrogate)
         chosen, cards = self._chosen, tuple[Card, ...]()
         if chosen is not None and chosen.task == self.task:
             cards = self._cards(surrogate, chosen)
         self.panel.set_state(ExamplesState(
-            tasks=tuple((t.name, t.title or t.name) for t in live.tasks), task=self.task, cards=cards,
+            tasks=tuple((t.name, t.title or t.name) for t in tasks), task=self.task, cards=cards,
             note=_NOTES[surrogate.state(point)] if cards else "",
             hint=self._trouble or "Looking for examples that are near to flipping…",
         ))  # fmt: skip

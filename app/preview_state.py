@@ -11,8 +11,8 @@ import numpy as np
 from app.columns import Column
 from engine.files.model import Layout
 from engine.preview.basis import Cell, Floats
-from engine.preview.curve import Curve
-from engine.preview.surrogate import Estimate, Slopes, split_logits
+from engine.preview.hearing import Session
+from engine.preview.surrogate import Estimate, Slopes, Surrogate
 from widgets.common.format import bytes_text, number_text
 from widgets.panels.state import Reading
 
@@ -74,6 +74,16 @@ class LiveState:
         return "\n".join([line for line in lines if line] + list(self.notes))
 
 
+def ready(live: Session, surrogate: Surrogate, older: Surrogate | None) -> LiveState:
+    """How an open session stands."""
+    error, compared = surrogate.errors.mean
+    taken = live.report.bytes + sum(s.bytes for s in (surrogate, older) if s is not None)
+    dropped = tuple(f"{name} takes no part: {why.message}" for name, why in live.report.dropped.items())
+    reason = (live.frame.reason,) if live.frame.reason else ()
+    return LiveState("ready", "", live.report.rows, surrogate.filled, taken, error, compared,
+                     (*live.report.notes, *reason, *dropped))  # fmt: skip
+
+
 def points(share: float) -> str:
     """A share of rows in percent points: "0.8"."""
     return number_text(100 * share, 1)
@@ -81,7 +91,9 @@ def points(share: float) -> str:
 
 def reading(estimate: Estimate) -> Reading:
     """An estimate as the scores panel shows readings."""
-    return Reading(estimate.value, estimate.low, estimate.high, estimate.count)
+    measure = estimate.measure
+    return Reading(estimate.value, estimate.low, estimate.high, estimate.count, measure.title, measure.unit,
+                   measure.places, measure.higher_is_better)  # fmt: skip
 
 
 def why(estimate: Estimate, *, overridden: bool = False) -> str:
@@ -95,10 +107,13 @@ def why(estimate: Estimate, *, overridden: bool = False) -> str:
         return "Waiting: this fader is not prepared yet; the number is shown without its effect."
     if estimate.state == "estimate" and not estimate.error and not estimate.compared:
         return f"Estimate on {rows}, between true runs along this fader."
+    measure = estimate.measure
+    off = f"{points(estimate.error)} points" if measure.unit == "%" else (
+        f"{number_text(estimate.error, measure.places)} {measure.unit}".rstrip())  # fmt: skip
     told = (
-        f"estimates were off by {points(estimate.error)} points in the last {estimate.compared} comparisons"
+        f"estimates were off by {off} in the last {estimate.compared} comparisons"
         if estimate.compared
-        else f"{points(estimate.error)} points of error are presumed, nothing was compared yet"
+        else f"{off} of error {'are' if measure.unit == '%' else 'is'} presumed, nothing was compared yet"
     )
     if estimate.state == "stale":
         return f"Old estimate on {rows}: far from where it was prepared, or wrong lately; {told}."
@@ -151,17 +166,6 @@ def cell_slopes(slopes: Slopes, gain: Floats, member: Floats, task: str) -> Floa
 def weighted(slopes: Slopes, gain: Floats) -> Slopes:
     """Slopes per unit of the faders instead of the point."""
     return Slopes(slopes.tasks, slopes.values * gain)
-
-
-def curve_shares(curve: Curve, amounts: Floats, task: str) -> Floats:
-    """(P,) share of right rows of one task, or the mean over tasks, along a curve."""
-    names = [t.name for t in curve.tasks]
-    wanted = [names.index(task)] if task in names else range(len(names))
-    found = np.zeros(len(amounts))
-    for place, amount in enumerate(amounts):
-        parts = split_logits(curve.tasks, curve.at(float(amount)))
-        found[place] = np.mean([(parts[k].argmax(1) == curve.tasks[k].labels).mean() for k in wanted])
-    return found
 
 
 def nudged(point: Floats, pairs: Pairs) -> Floats:

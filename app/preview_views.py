@@ -11,9 +11,12 @@ from PySide6.QtGui import QMouseEvent
 
 from app.columns import Column
 from app.preview_controller import PreviewController
+from app.preview_drawn import of_one_unit
 from app.preview_examples import ExamplesController
-from app.preview_state import Pairs, cell_slopes, curve_shares, members, pairs_of, weighted
+from app.preview_state import Pairs, cell_slopes, members, pairs_of, weighted
+from engine.evaluate.measures import Measure
 from engine.preview.basis import Floats
+from engine.preview.curve import Curve
 from engine.preview.surrogate import Slopes
 from widgets.desk.ghost import Ghost, GhostCurve
 from widgets.desk.state import Cell
@@ -22,7 +25,6 @@ from widgets.desk.wording import one_line, place
 if TYPE_CHECKING:
     from app.desk import Desk
 
-GHOST_POINTS = 41
 _FRAME_MS = 16
 
 
@@ -68,10 +70,13 @@ class PreviewViews(QObject):
         self.tint()
         self._show_curve()
 
-    def title(self) -> str:
-        """Whose score tints and curves are about."""
-        titles = self._titles()
-        return titles.get(self.task, self.task) if self.task else f"Average of {len(titles)} tasks"
+    def _looked_at(self, curve: Curve) -> tuple[str, Measure]:
+        """Title and measure of the task that is looked at, or of the average of those of one unit."""
+        task = next((t for t in curve.tasks if t.name == self.task), None)
+        if task is not None:
+            return task.title or task.name, task.measure
+        alike = of_one_unit(curve.tasks)
+        return (f"Average of {len(alike)} tasks" if len(alike) > 1 else alike[0].title), alike[0].measure
 
     def _titles(self) -> Mapping[str, str]:
         live = self._preview.session()
@@ -109,7 +114,7 @@ class PreviewViews(QObject):
         pairs = self.pairs(row, column)
         if self._slopes is None or not pairs or row >= self._slopes.values.shape[1]:
             return ""
-        if np.isnan([self._slopes.values[0, t, g] for t, g in pairs]).any():
+        if any(np.isnan(self._slopes.values[:, t, g]).all() for t, g in pairs):
             return ""
         return self._slopes.words(pairs, self._titles())
 
@@ -188,15 +193,18 @@ class PreviewViews(QObject):
         unit = float(gain[curve.cell.experts[0], curve.cell.groups[0]])
         point = self._preview.point()
         moved = (curve.amount(point) or 0.0) / unit if point is not None and unit else 0.0
+        drawn = self._preview.drawn
+        if drawn is None or drawn.curve is not curve:
+            return
         origin, here = self._value() - moved, self._value()
-        amounts = np.linspace(*curve.range, GHOST_POINTS)
-        nodes = np.stack([origin + curve.amounts / unit, curve_shares(curve, curve.amounts, self.task)], axis=1)
-        values, shares = origin + amounts / unit, curve_shares(curve, amounts, self.task)
+        (title, measure), (shares, at_nodes) = self._looked_at(curve), drawn.of(self.task)
+        nodes, values = np.stack([origin + curve.amounts / unit, at_nodes], axis=1), origin + drawn.amounts / unit
         if unit < 0:
             values, shares = values[::-1], shares[::-1]
         estimate = self._preview.is_sketch
-        ghost = Ghost(title=self.title(), values=values, shares=shares, here=here, is_estimate=estimate,
-                      nodes=np.zeros((0, 2)) if estimate else nodes)  # fmt: skip
+        ghost = Ghost(title=title, values=values, shares=shares, here=here, is_estimate=estimate,
+                      nodes=np.zeros((0, 2)) if estimate else nodes, unit=measure.unit, places=measure.places,
+                      higher_is_better=measure.higher_is_better)  # fmt: skip
         expert, column = self._held[0]
         cell = self._canvas.cellRect(expert, column)
         corner = self._canvas.mapFromGlobal(cell.topLeft())
@@ -214,6 +222,7 @@ class PreviewViews(QObject):
     def _follow(self) -> None:
         if self._held and self.ghost.ghost is not None:
             self.ghost.move_to(self._value())
+            self._say(self.ghost.ghost.sentence)
 
 
 def install(desk: Desk) -> Mapping[str, Callable[..., None]]:
@@ -221,8 +230,8 @@ def install(desk: Desk) -> Mapping[str, Callable[..., None]]:
     preview = desk.scores.preview = desk.preview
     scores = QTimer(desk, interval=_FRAME_MS, singleShot=True)
     scores.timeout.connect(desk.scores.refresh)
-    preview.estimated.connect(lambda: scores.isActive() or scores.start())
-    preview.changed.connect(lambda: scores.isActive() or scores.start())
+    preview.estimated.connect(lambda: scores.start(0))  # estimates are rare enough by themselves
+    preview.changed.connect(lambda: scores.isActive() or scores.start(_FRAME_MS))
     PreviewViews(desk, preview)
     examples = ExamplesController(desk, preview)
     commands, workspace = desk.window.commands, desk.workspace

@@ -1,4 +1,4 @@
-"""Which live session a project needs, and what is missing for one."""
+"""Which live session a project needs, what is missing for one, and what its faders do to a point."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 from app.project import without_hashes
 from app.workspace import Workspace
-from engine.preview.frame import make_frame
+from engine.errors import EvalProblem
+from engine.preview.basis import Floats
+from engine.preview.frame import Frame, make_frame
+from engine.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
-    from engine.preview.session import Live
+    from engine.preview.hearing import Session
 
 
-def wanted(workspace: Workspace, live: Live | None) -> tuple[object, str]:
+def wanted(workspace: Workspace, live: Session | None) -> tuple[object, str]:
     """Key of the session that the recipe needs, or None and what is missing.
 
     Args:
@@ -20,6 +23,8 @@ def wanted(workspace: Workspace, live: Live | None) -> tuple[object, str]:
         live: The open session, if there is one.
     """
     recipe = without_hashes(workspace.recipe)
+    if recipe.stack:
+        return None, "It needs layers that stay in place; this recipe restacks them."
     if recipe.base is None or not recipe.experts:
         return None, "It needs a base and at least one expert."
     if not workspace.scoring.board.tasks:
@@ -32,3 +37,20 @@ def wanted(workspace: Workspace, live: Live | None) -> tuple[object, str]:
         return None, f"{recipe.expert(bad[0]).name} does not fit the base."
     frame = live.frame if live is not None else make_frame(recipe, inputs.layout)
     return (frame.key(recipe), tuple(workspace.scoring.board.tasks), id(inputs)), ""
+
+
+class Gains:
+    """What a unit of each fader changes in the point; remembered, because it does not depend on the faders."""
+
+    def __init__(self) -> None:
+        self._known: tuple[object, Floats | None] = (None, None)
+
+    def of(self, frame: Frame, recipe: Recipe) -> Floats | None:
+        """(T, G) by `Frame.gain`; None where single faders have no such number."""
+        key = (frame, recipe.method, recipe.params, recipe.gains, recipe.muted, recipe.soloed)
+        if self._known[0] != key:
+            try:
+                self._known = key, frame.gain(recipe)
+            except EvalProblem:
+                self._known = key, None
+        return self._known[1]

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from app.evaluator import open_live
+from app.preview_drawn import Drawn, draw
 from engine.errors import MixdownError
 from engine.evaluate.data import Examples, read_examples
 from engine.evaluate.task import Task
@@ -20,13 +22,11 @@ from engine.files.text import printable
 from engine.merge.inputs import Inputs
 from engine.preview.basis import Cell, Floats
 from engine.preview.curve import Curve, chebyshev
+from engine.preview.hearing import Session
 from engine.preview.strip import choose
 from engine.preview.surrogate import FAR, Estimate, Slopes, Surrogate, slopes_of
 from engine.progress import Token
 from engine.recipe.recipe import Recipe
-
-if TYPE_CHECKING:
-    from engine.preview.session import Live
 
 BUDGET = 1 << 28
 """Most bytes of derivatives."""
@@ -40,7 +40,7 @@ LONGEST = 400
 class Opened:
     """A session and its empty surrogate."""
 
-    live: Live
+    live: Session
     surrogate: Surrogate
 
 
@@ -101,14 +101,12 @@ def open_session(recipe: Recipe, inputs: Inputs, tasks: Sequence[Task], rows: in
         MixdownError: if there can be no live preview; the message says why.
     """
     old.clear()
-    from engine.preview.session import open_live
-
     live = open_live(recipe, inputs, tasks, rows=rows, progress=token)
     return Opened(live, live.surrogate(budget=BUDGET))
 
 
 def fill_session(
-    live: Live, surrogate: Surrogate, touched: Sequence[tuple[int, int]], slopes: Slopes | None,
+    live: Session, surrogate: Surrogate, touched: Sequence[tuple[int, int]], slopes: Slopes | None,
     tell: Callable[[Surrogate, Slopes], None], token: Token,
 ) -> Slopes:  # fmt: skip
     """Slopes of all faders, then derivatives in the order of likely need; may be cancelled and called again.
@@ -122,27 +120,29 @@ def fill_session(
         token: Progress and cancel.
     """
     from engine.preview.fill import fill, order_of
-    from engine.preview.fill import slopes as all_slopes
 
     if not np.array_equal(live.reference, surrogate.reference):
         return slopes or slopes_of(surrogate)
     if slopes is None and live.frame.tier == "linear":
-        slopes = all_slopes(live, token)
+        slopes = live.slopes(token)
         tell(surrogate, slopes)
-    known, last = slopes, time.monotonic()
+    known, last = slopes is not None and not np.isnan(slopes.values).any(), time.monotonic()
+
+    def so_far() -> Slopes:
+        return slopes_of(surrogate) if slopes is None else slopes.completed(slopes_of(surrogate))
 
     def filled(_: int) -> None:
         nonlocal last
-        if known is None and time.monotonic() - last > TELL_S:
+        if not known and time.monotonic() - last > TELL_S:
             last = time.monotonic()
-            tell(surrogate, slopes_of(surrogate))
+            tell(surrogate, so_far())
 
     fill(live, surrogate, order_of(surrogate, touched, slopes), token, filled=filled)
-    return slopes if slopes is not None else slopes_of(surrogate)
+    return so_far()
 
 
 def measure(
-    live: Live, shown: Surrogate, newest: Surrogate, point: Floats, overrides: Mapping[str, Floats], token: Token, *,
+    live: Session, shown: Surrogate, newest: Surrogate, point: Floats, overrides: Mapping[str, Floats], token: Token, *,
     anew: bool,
 ) -> Measured:  # fmt: skip
     """True scores at a point; the error of the estimate there is logged.
@@ -164,7 +164,7 @@ def measure(
     return Measured(found, live.surrogate(errors=newest.errors, budget=BUDGET))
 
 
-def follow(live: Live, point: Floats, cell: Cell, low: float, high: float, token: Token) -> Curve:
+def follow(live: Session, point: Floats, cell: Cell, low: float, high: float, token: Token) -> Drawn:
     """True logits along a fader's range, from any point on.
 
     Args:
@@ -175,21 +175,14 @@ def follow(live: Live, point: Floats, cell: Cell, low: float, high: float, token
         high: The same at the upper end.
         token: Progress and cancel.
     """
-    amounts = chebyshev(low, high)
-    token.begin(len(amounts), "Following a fader", "points")
-    found = []
-    for amount in amounts:
-        logits = live.at(cell.added(point, float(amount)), token)
-        found.append(np.concatenate([part.reshape(-1) for part in logits]))
-        token.advance(1)
-    return Curve(live.tasks, cell, point.copy(), amounts, np.stack(found))
+    return draw(live.curve(cell, low, high, token, origin=point))
 
 
-def sketch(surrogate: Surrogate, point: Floats, cell: Cell, low: float, high: float) -> Curve:
-    """The same from the surrogate alone, at once."""
+def sketch(surrogate: Surrogate, point: Floats, cell: Cell, low: float, high: float) -> Drawn:
+    """The same from the surrogate alone, in some milliseconds."""
     amounts = chebyshev(low, high)
     found = [surrogate.at(cell.added(point, float(amount))) for amount in amounts]
-    return Curve(surrogate.tasks, cell, point.copy(), amounts, np.stack(found))
+    return draw(Curve(surrogate.tasks, cell, point.copy(), amounts, np.stack(found), surrogate.spans))
 
 
 def examples(surrogate: Surrogate, task: Task, folder: Path | None, token: Token) -> Chosen:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from app import places
+from app.evaluator import score_checkpoint, score_recipe
 from app.jobs import JobRunner
 from app.project import without_hashes
 from engine.errors import MixdownError
@@ -71,18 +72,21 @@ class Scoring(QObject):
         self._cache: ScoreCache | None = None
         self.board = Board()
         self.is_auto = True
-        self.rows = 300
+        self.rows, self._by = 300, ""
         self.is_running = False
         self.history: dict[Recipe, float] = {}
         self.changed_tasks: tuple[str, ...] = ()
         self._timer = QTimer(self, interval=AUTO_DELAY_MS, singleShot=True)
         self._timer.timeout.connect(self.evaluate)
 
-    def configure(self, is_auto: bool, rows: int) -> None:
-        """Follow the preferences; scores on another number of rows are not compared with these."""
+    def configure(self, is_auto: bool, rows: int, runner: str = "") -> None:
+        """Follow the preferences; scores on other rows or by another runner are not shown as these."""
         self.is_auto = is_auto
-        if rows != self.rows:
-            self.rows, self.history = rows, {}
+        if (rows, runner) != (self.rows, self._by):
+            self.rows, self._by, self.history = rows, runner, {}
+            self._runner.cancel_key("score mix")
+            self._runner.cancel_key("score models")
+            self.is_running = False
             self.board = Board(self.board.tasks, self.board.problems)
             self.scoresChanged.emit()
 
@@ -123,8 +127,6 @@ class Scoring(QObject):
         self.is_running = True
 
         def work(token: Token) -> Mapping[str, Score]:
-            from engine.evaluate.mix import score_recipe
-
             return score_recipe(recipe, inputs, tasks, limit=rows, cache=self._open_cache(), progress=token)
 
         self._runner.submit("Scoring the mix", work, key="score mix", done=lambda s: self._mixed(recipe, s),
@@ -141,7 +143,9 @@ class Scoring(QObject):
         def work(token: Token) -> Soup:
             from engine.evaluate.greedy import greedy_soup
 
-            return greedy_soup(recipe, inputs, tasks, limit=rows, cache=self._open_cache(), progress=token)
+            return greedy_soup(
+                recipe, inputs, tasks, limit=rows, cache=self._open_cache(), progress=token, score=score_recipe
+            )
 
         self._runner.submit("Searching the greedy soup", work, key="soup", done=found, failed=failed)
 
@@ -165,26 +169,25 @@ class Scoring(QObject):
     def _score_models(self, inputs: Inputs, tasks: tuple[Task, ...], rows: int) -> None:
         """Base and experts, once: their scores do not change while faders move."""
         models = [m for m in (inputs.base, *inputs.experts) if m is not None]
+        recipe = self._recipe
         missing = [(m, t) for m in models for t in tasks if (str(m.path), t.name) not in self.board.models]
         if not missing:
             return
 
         def work(token: Token) -> Mapping[tuple[str, str], Score]:
-            return self._measure_models(missing, inputs.base, rows, token)
+            return self._measure_models(missing, recipe, inputs, rows, token)
 
         self._runner.submit("Scoring base and experts", work, key="score models", background=True,
                             done=self._models_scored, failed=self._failed)  # fmt: skip
 
     def _measure_models(
-        self, missing: list[tuple[Checkpoint, Task]], base: Checkpoint | None, rows: int, token: Token
+        self, missing: list[tuple[Checkpoint, Task]], recipe: Recipe, inputs: Inputs, rows: int, token: Token
     ) -> Mapping[tuple[str, str], Score]:
-        from engine.evaluate.mix import score_checkpoint
-
         found: dict[tuple[str, str], Score] = {}
         for model, task in missing:
             token.check()
             found[str(model.path), task.name] = score_checkpoint(
-                model, base, task, limit=rows, cache=self._open_cache(), progress=token
+                model, recipe, inputs, task, limit=rows, cache=self._open_cache(), progress=token
             )
         return found
 

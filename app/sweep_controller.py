@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QObject, Qt, QTimer, Signal
+from PySide6.QtCore import Qt, Signal
 
 from app import places, sweep_state
-from app.jobs import FINISHED, Job
 from app.project import without_hashes
-from app.side_docks import add_dock, show_dock
-from app.sweep_axes import axis, sweepables, values_of
-from app.sweep_state import Cells, Plan, label_of
-from engine.errors import BadRecipe, MixdownError
+from app.side_docks import show_dock
+from app.sweep_axes import sweepables
+from app.sweep_dock import JobDock
+from app.sweep_plan import make_plan, remember, remembered
+from app.sweep_state import Cells, Plan
+from engine.errors import MixdownError
 from engine.evaluate.task import Task
 from engine.merge.inputs import Inputs
-from engine.preview.grid import Sweep, simplex, simplex_recipe
 from engine.progress import Token
-from engine.recipe.recipe import Recipe
-from widgets.plots.sweep_state import Phase, Quantity, Span, SweepState, SweepWish
+from widgets.plots.sweep_state import Phase, Quantity, SweepState, SweepWish
 
 if TYPE_CHECKING:
     from app.desk import Desk
@@ -40,7 +38,7 @@ def install(desk: Desk) -> Mapping[str, Callable[..., None]]:
     return {"mix.sweep": controller.open}
 
 
-class SweepController(QObject):
+class SweepController(JobDock):
     """Connects the sweep panel with the workspace.
 
     Args:
@@ -54,27 +52,14 @@ class SweepController(QObject):
     _arrived = Signal(object, object)
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
-        self._desk, self._workspace = desk, desk.workspace
-        self.dock = add_dock(desk, "sweep", "Sweep", "overlap")
+        super().__init__(desk, "sweep", "Sweep", "overlap", key=KEY, every_ms=SHOW_MS)
         self._panel: SweepPanel | None = None
         self.cells: Cells | None = None
         self.measure, self._pair = "", ("", "")
-        self._running, self._error, self._asked = False, "", _remembered()
+        self._running, self._error, self._asked = False, "", remembered()
         self._drawn: tuple[Any, ...] = ()
         self._views: dict[str, Any] = {}
-        self._soon = QTimer(self, interval=SHOW_MS, singleShot=True)
-        self._soon.timeout.connect(self.refresh)
         self._arrived.connect(self._on_arrived, Qt.ConnectionType.QueuedConnection)
-        self.dock.visibilityChanged.connect(self._later)
-        workspace = self._workspace
-        for signal in (workspace.store.recipeChanged, workspace.modelsChanged, workspace.scoring.scoresChanged,
-                       workspace.settingsChanged, workspace.runner.jobsChanged):  # fmt: skip
-            signal.connect(self._later)
-
-    def _later(self, *_: object) -> None:
-        if self.dock.isVisible() and not self._soon.isActive():
-            self._soon.start()
 
     # Panel ---------------------------------------------------------------------------------------------------
 
@@ -103,10 +88,6 @@ class SweepController(QObject):
             panel.closeWanted.connect(self._close)
             self.dock.setWidget(panel)
         return self._panel
-
-    def _close(self) -> None:
-        self.dock.hide()
-        self._desk.window.canvas.setFocus()
 
     def refresh(self) -> None:
         """Show what is known; what has not changed is not made anew."""
@@ -144,11 +125,6 @@ class SweepController(QObject):
         if self._workspace.inputs() is None or not self._workspace.recipe.experts:
             return "Needs a base and an expert that fit together."
         return ""
-
-    def _job(self) -> Job | None:
-        """The job that measures; the newest, because a background job may have been started again."""
-        jobs = (job for job in reversed(self._workspace.runner.jobs) if job.key == KEY)
-        return next((job for job in jobs if job.state not in FINISHED and not job.dropped), None)
 
     def _phase(self) -> Phase:
         job = self._job() if self._running else None
@@ -191,7 +167,7 @@ class SweepController(QObject):
         names = [t.name for t in tasks]
         self.measure = self.measure if self.measure in names else ("" if len(names) > 1 else names[0])
         self._pair = self._pair if set(self._pair) <= set(names) and self._pair[0] else (names[0], names[-1])
-        _remember(wish)
+        remember(wish)
         workspace.runner.submit(
             f"Sweeping {len(plan.recipes)} mixes", lambda token: self._measure(plan, inputs, tasks, token), key=KEY,
             background=True, done=lambda _: self._ended(), failed=self._failed,
@@ -200,12 +176,13 @@ class SweepController(QObject):
 
     def _measure(self, plan: Plan, inputs: Inputs, tasks: tuple[Task, ...], token: Token) -> None:
         """In a worker: every mix on every task, coarse to fine."""
+        from app.evaluator import score_recipe
         from engine.preview.sweep import run_recipes
         from engine.store.cache import ScoreCache
 
         todo = [(index, plan.recipes[index]) for index in plan.order]
         run_recipes(todo, inputs, tasks, rows=plan.wish.rows, cache=ScoreCache(places.score_cache_file()),
-                    progress=token, done=lambda outcome: self._tell(plan, outcome))  # fmt: skip
+                    progress=token, score=score_recipe, done=lambda outcome: self._tell(plan, outcome))  # fmt: skip
 
     def _tell(self, plan: Plan, outcome: Outcome) -> None:
         """In a worker: hand a cell to the GUI thread."""
@@ -223,13 +200,6 @@ class SweepController(QObject):
     def _failed(self, error: MixdownError) -> None:
         self._error = f"{error.message} {error.hint}".strip()
         self._ended()
-
-    def pause(self) -> None:
-        """Hold, or go on."""
-        job = self._job()
-        if job is not None:
-            self._workspace.runner.pause(job, not job.token.is_paused)
-            self.refresh()
 
     def stop(self) -> None:
         """Stop measuring; what is known stays."""
@@ -277,60 +247,5 @@ class SweepController(QObject):
 _FIELDS = ("id", "label", "low", "high", "count", "least", "most", "whole")
 
 
-def make_plan(recipe: Recipe, wish: SweepWish, tasks: tuple[Task, ...]) -> Plan:
-    """All mixes of a wish.
-
-    Raises:
-        BadRecipe: if there is nothing to sweep, or too much.
-        OutOfRange: if a value is not allowed.
-    """
-    titles = tuple((t.name, t.title) for t in tasks)
-    if wish.form == "triangle":
-        if len(set(wish.experts)) < 3 or "" in wish.experts:
-            raise BadRecipe("A triangle needs three different experts.", hint="Choose another corner.")
-        shares = simplex(wish.steps)
-        names = [recipe.expert(e).name for e in wish.experts]
-        mixes = tuple(simplex_recipe(recipe, wish.experts, share, wish.total) for share in shares)
-        labels = tuple(", ".join(f"{n} {s * wish.total:.2f}" for n, s in zip(names, share, strict=True))
-                       for share in shares)  # fmt: skip
-        order = sorted(range(len(shares)), key=lambda i: (max(shares[i]) < 1, 0 not in shares[i], i))
-        return Plan(wish=wish, start=recipe, recipes=mixes, labels=labels, order=tuple(order), shares=tuple(shares),
-                    tasks=titles)  # fmt: skip
-    whole = {s.id: s.whole for s in sweepables(recipe)}
-    spans = [span for span in (wish.x, wish.y) if span is not None]
-    if len({span.id for span in spans}) < len(spans):
-        raise BadRecipe("Columns and rows sweep the same number.", hint="Choose another number for the rows.")
-    axes = [axis(recipe, s.id, values_of(s.low, s.high, s.count, whole=whole.get(s.id, False))) for s in spans]
-    sweep = Sweep(axes[0], axes[1] if len(axes) > 1 else None)
-    rows, columns = sweep.shape
-    order = [r * columns + c for r, c in sweep.order()]
-    cells = [(r, c) for r in range(rows) for c in range(columns)]
-    labels = tuple(
-        ", ".join(label_of(recipe, s.id, a.values[at]) for s, a, at in zip(spans, axes, (c, r), strict=False))
-        for r, c in cells
-    )
-    return Plan(wish=wish, start=recipe, recipes=tuple(sweep.recipe(recipe, r, c) for r, c in cells), labels=labels,
-                order=tuple(order), sweep=sweep, tasks=titles)  # fmt: skip
-
-
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
-def _remember(wish: SweepWish) -> None:
-    """Keep the form for the next start; nothing is lost if that fails."""
-    try:
-        (places.home() / "sweep.json").write_text(json.dumps(asdict(wish)), "utf-8")
-    except OSError:
-        return
-
-
-def _remembered() -> SweepWish | None:
-    """The form of the last time; the file is our own, and what does not fit is ignored."""
-    try:
-        raw = json.loads((places.home() / "sweep.json").read_text("utf-8"))
-        spans = {n: Span(**raw[n]) if raw[n] is not None else None for n in ("x", "y")}
-        more = {"experts": tuple(raw["experts"]), "tasks": tuple(raw["tasks"]), **spans}
-        return SweepWish(**{**raw, **more})
-    except (OSError, ValueError, TypeError, KeyError):
-        return None

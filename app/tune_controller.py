@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PySide6.QtCore import QObject, Qt, QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 
 from app import tune_state
-from app.jobs import FINISHED, Job
-from app.side_docks import add_dock, show_dock
+from app.side_docks import show_dock
+from app.sweep_dock import JobDock
 from app.sweep_state import bare
 from app.tune_state import Run, Seen
 from app.tune_work import Held, Order, run_order, test_scores
@@ -45,7 +45,7 @@ def install(desk: Desk) -> Mapping[str, Callable[..., None]]:
     return {"mix.tune": TuneController(desk).open}
 
 
-class TuneController(QObject):
+class TuneController(JobDock):
     """Connects the tuner panel with the workspace.
 
     Args:
@@ -60,9 +60,7 @@ class TuneController(QObject):
     _opened = Signal(object, object, int)
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
-        self._desk, self._workspace = desk, desk.workspace
-        self.dock = add_dock(desk, "tune", "Tune", "jobs")
+        super().__init__(desk, "tune", "Tune", "jobs", key=KEY, every_ms=SHOW_MS)
         self._panel: TunePanel | None = None
         self.current: Run | None = None
         self._order: Order | None = None
@@ -78,20 +76,9 @@ class TuneController(QObject):
         self._frame.timeout.connect(self._animate)
         self._settle = QTimer(self, interval=SETTLE_MS, singleShot=True)
         self._settle.timeout.connect(self._go_on)
-        self._soon = QTimer(self, interval=SHOW_MS, singleShot=True)
-        self._soon.timeout.connect(self.refresh)
         self._stepped.connect(self._on_step, Qt.ConnectionType.QueuedConnection)
         self._opened.connect(self._on_opened, Qt.ConnectionType.QueuedConnection)
-        self.dock.visibilityChanged.connect(self._later)
-        workspace = self._workspace
-        workspace.store.recipeChanged.connect(self._on_recipe)
-        for signal in (workspace.store.recipeChanged, workspace.modelsChanged, workspace.scoring.scoresChanged,
-                       workspace.runner.jobsChanged):  # fmt: skip
-            signal.connect(self._later)
-
-    def _later(self, *_: object) -> None:
-        if self.dock.isVisible() and not self._soon.isActive():
-            self._soon.start()
+        self._workspace.store.recipeChanged.connect(self._on_recipe)
 
     # Panel ---------------------------------------------------------------------------------------------------
 
@@ -120,10 +107,6 @@ class TuneController(QObject):
             panel.closeWanted.connect(self._close)
             self.dock.setWidget(panel)
         return self._panel
-
-    def _close(self) -> None:
-        self.dock.hide()
-        self._desk.window.canvas.setFocus()
 
     def _choose_tuner(self, tuner: str) -> None:
         self._tuner, self._values = tuner, {}
@@ -170,10 +153,6 @@ class TuneController(QObject):
         if self._workspace.inputs() is None or not self._workspace.recipe.experts:
             return "Needs a base and an expert that fit together."
         return ""
-
-    def _job(self) -> Job | None:
-        jobs = (job for job in reversed(self._workspace.runner.jobs) if job.key == KEY)
-        return next((job for job in jobs if job.state not in FINISHED and not job.dropped), None)
 
     def _status(self, phase: Phase) -> str:
         if phase in ("idle", "done"):
@@ -295,13 +274,6 @@ class TuneController(QObject):
             self._put(run.best.recipe)
         self.finished.emit(run)
         self.refresh()
-
-    def pause(self) -> None:
-        """Hold, or go on."""
-        job = self._job()
-        if job is not None:
-            self._workspace.runner.pause(job, not job.token.is_paused)
-            self.refresh()
 
     def keep(self) -> None:
         """Stop; the desk shows the best mix measured so far."""

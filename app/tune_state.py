@@ -85,7 +85,7 @@ class Run:
 
 def score_of(estimate: Estimate) -> Score:
     """A measured estimate as a score on validation rows."""
-    return Score(task=estimate.task, split="val", metric="accuracy", value=estimate.value, low=estimate.low,
+    return Score(task=estimate.task, split="val", metric=estimate.metric, value=estimate.value, low=estimate.low,
                  high=estimate.high, correct=estimate.correct, count=estimate.count)  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app import places
+from app.evaluator import open_live, score_recipe
 from engine.evaluate.score import Score
 from engine.evaluate.task import Task
 from engine.merge.inputs import Inputs
@@ -19,14 +20,14 @@ from engine.tuners import Step
 
 if TYPE_CHECKING:
     from engine.methods.spec import Value
-    from engine.preview.session import Live
+    from engine.preview.hearing import Session
 
 
 @dataclass(slots=True)
 class Held:
     """The live session of a run; used by one worker at a time and kept while the user pins faders."""
 
-    live: Live | None = None
+    live: Session | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,6 @@ def run_order(
         EvalProblem: if there is nothing to tune, or no task can be run live.
         Cancelled: if the user stopped it.
     """
-    from engine.preview.session import open_live
     from engine.preview.tuning import tune
 
     if held.live is None:
@@ -100,7 +100,6 @@ def test_scores(
     Raises:
         MixdownError: if one cannot be merged or evaluated.
     """
-    from engine.evaluate.mix import score_recipe
     from engine.store.cache import ScoreCache
 
     cache = ScoreCache(places.score_cache_file())

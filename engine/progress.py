@@ -63,6 +63,27 @@ class Renamed:
         self._inner.check()
 
 
+class Checked:
+    """Another progress of which only pause and cancel get through, for a part of a job that counts for itself.
+
+    Args:
+        inner: Asked.
+    """
+
+    def __init__(self, inner: Progress) -> None:
+        self._inner = inner
+
+    def begin(self, total: int, text: str, unit: str = "bytes") -> None:
+        """Ignore."""
+
+    def advance(self, amount: int) -> None:
+        """Ignore."""
+
+    def check(self) -> None:
+        """Wait while paused, or stop."""
+        self._inner.check()
+
+
 class Token:
     """Progress, pause and cancel of one job, shared by its threads and its watchers."""
 

@@ -8,15 +8,16 @@ Scores are compared on validation rows only: what was chosen with must not be th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.errors import EvalProblem, NotEnoughExperts
 from engine.evaluate.mix import score_recipe
+from engine.evaluate.score import Score
 from engine.evaluate.task import Task
 from engine.merge.inputs import Inputs
-from engine.progress import Progress, Silent
+from engine.progress import Checked, Progress, Silent
 from engine.recipe.recipe import Recipe, Rule
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def greedy_soup(
     limit: int | None = None,
     cache: ScoreCache | None = None,
     progress: Progress | None = None,
+    score: Callable[..., Mapping[str, Score]] | None = None,
 ) -> Soup:
     """Search the average of experts that does best on validation rows.
 
@@ -83,6 +85,7 @@ def greedy_soup(
         limit: Only the first rows of each task; None for all.
         cache: Scores that are known already.
         progress: Told the experts done, and what each scoring tells.
+        score: Scores a mix; something with the signature of `score_recipe`, which it is else.
 
     Raises:
         EvalProblem: if there is no task, or `own` lacks an expert.
@@ -95,14 +98,14 @@ def greedy_soup(
     heard = [ref.id for ref in recipe.experts if recipe.is_heard(ref.id)]
     if not heard:
         raise NotEnoughExperts("No expert is heard.", hint="Unmute the experts to choose from.")
-    outer = progress or Silent()
+    outer, scored = progress or Silent(), score or score_recipe
     outer.begin(len(heard) if own is not None else 2 * len(heard) - 1, "Greedy soup", "mixes")
 
     def value(members: Sequence[str]) -> float:
         mix = soup_of(recipe, members)
-        scores = score_recipe(mix, inputs, tasks, split="val", limit=limit, cache=cache, progress=_Within(outer))
+        scores = scored(mix, inputs, tasks, split="val", limit=limit, cache=cache, progress=Checked(outer))
         outer.advance(1)
-        return math.fsum(score.merit for score in scores.values()) / len(scores)
+        return math.fsum(found.merit for found in scores.values()) / len(scores)
 
     alone = {expert: value([expert]) for expert in heard} if own is None else _known(own, heard)
     ranked = sorted(heard, key=lambda expert: -alone[expert])  # stable: equals stay in the recipe's order
@@ -131,20 +134,3 @@ def _known(own: Mapping[str, float], heard: Sequence[str]) -> dict[str, float]:
             "Not every expert has a validation score.", where=", ".join(missing), hint="Evaluate the experts first."
         )
     return {expert: own[expert] for expert in heard}
-
-
-class _Within:
-    """Progress of one mix inside a search that counts mixes: only pause and cancel get through."""
-
-    def __init__(self, outer: Progress) -> None:
-        self._outer = outer
-
-    def begin(self, total: int, text: str, unit: str = "bytes") -> None:
-        """Ignore."""
-
-    def advance(self, amount: int) -> None:
-        """Ignore."""
-
-    def check(self) -> None:
-        """Wait while paused; stop when cancelled."""
-        self._outer.check()

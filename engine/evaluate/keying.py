@@ -22,7 +22,7 @@ from engine.merge.plan import Plan
 from engine.progress import Progress
 from engine.recipe.per_expert import renamed
 
-EVALUATOR = 1
+EVALUATOR = 2
 """Raised when the same model on the same task would get another score."""
 
 _BLOCK = 1 << 20
@@ -68,12 +68,18 @@ def task_key(task: Task, progress: Progress) -> str:
     """
     head = task.head
     use = (task.kind, len(task.labels), task.val, task.test, task.metric, task.scale, task.mean, task.std, task.pad,
-           head.weight, head.bias, head.pool, head.normalise, task.family, head.type, head.projection)  # fmt: skip
+           head.weight, head.bias, head.pool, head.normalise, task.family, head.type, head.projection,
+           bool(task.graph.name))  # fmt: skip
     try:
         files = [file_hash(path, progress) for path in task.files]
     except FileProblem as problem:
         raise as_eval_problem(problem, task) from problem
     return _digest(("task", repr(use), *files))
+
+
+def run_key(key: str, runner: str) -> str:
+    """Key of a model's or mix's score by a runner ("torch", "onnxruntime"; "" for a task's own graph)."""
+    return f"{key}-{runner}" if runner else key
 
 
 def file_hash(path: Path, progress: Progress) -> str:

@@ -7,7 +7,7 @@ Light: never imports torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,42 @@ class Outcome:
     def count(self) -> int:
         """Number of rows."""
         return len(self.targets)
+
+
+def options_of(
+    right: NDArray[Any], groups: NDArray[np.int64], sizes: NDArray[np.int64], likelihoods: NDArray[np.float64]
+) -> Outcome:
+    """Questions with the log likelihood of every option.
+
+    Args:
+        right: (N,) right option of each question.
+        groups: (R,) question of each option, ascending.
+        sizes: (R,) bytes of each option.
+        likelihoods: (R,) in nats.
+    """
+    place = np.arange(len(groups)) - np.searchsorted(groups, groups)
+    shape = (len(right), int(place.max()) + 1)
+    options, lengths = np.full(shape, -np.inf), np.ones(shape, np.int64)
+    options[groups, place] = likelihoods
+    lengths[groups, place] = sizes
+    return Outcome(right, options, lengths)
+
+
+def hits_of(pairs: NDArray[np.int64], nearness: Iterable[NDArray[Any]], documents: int) -> Outcome:
+    """Which of the `TOP` documents nearest to each query are relevant; of equal ones the earlier comes first.
+
+    Args:
+        pairs: (P, 2) query and relevant document.
+        nearness: (D,) similarity of every document, query by query.
+        documents: D.
+    """
+    counts = np.bincount(pairs[:, 0])
+    hits = np.zeros((len(counts), TOP))
+    key = pairs[:, 0] * np.int64(documents) + pairs[:, 1]
+    for at, near in enumerate(nearness):
+        nearest = np.argsort(-near, kind="stable")[:TOP]
+        hits[at, : len(nearest)] = np.isin(at * np.int64(documents) + nearest, key)
+    return Outcome(counts, hits)
 
 
 Weighted = Callable[[Outcome, NDArray[np.float64]], NDArray[np.float64]]

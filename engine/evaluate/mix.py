@@ -11,12 +11,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from engine.evaluate.keying import model_key, recipe_key, task_key
+from engine.evaluate.keying import model_key, recipe_key, run_key, task_key
+from engine.evaluate.measures import Outcome
 from engine.evaluate.memory import check_memory
 from engine.evaluate.score import Score
 from engine.evaluate.state import DiskState, completed
 from engine.evaluate.task import Split, Task
 from engine.files.model import Checkpoint
+from engine.graphs.policy import RUNNERS
 from engine.merge.inputs import Inputs
 from engine.merge.plan import make_plan
 from engine.progress import Progress, Silent
@@ -60,8 +62,29 @@ def score_recipe(
         MixdownError: if the recipe cannot be merged, or a task or the model cannot be evaluated.
     """
     progress = progress or Silent()
-    if not tasks:
-        return {}
+    return _subject(recipe, inputs, progress).scores(tasks, split, limit, cache, progress) if tasks else {}
+
+
+def recipe_outcomes(
+    recipe: Recipe,
+    inputs: Inputs,
+    tasks: Sequence[Task],
+    *,
+    split: Split = "val",
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Outcome]:
+    """What the model that an export of the recipe would give makes of every row; see `score_recipe`.
+
+    Returns:
+        For each task's name its rows in order, to be judged (`engine.evaluate.runner.judged`) or compared with
+        another recipe's (`engine.evaluate.paired`).
+    """
+    progress = progress or Silent()
+    return _subject(recipe, inputs, progress).outcomes(tasks, split, limit, progress) if tasks else {}
+
+
+def _subject(recipe: Recipe, inputs: Inputs, progress: Progress) -> _Subject:
     plan = make_plan(recipe, inputs)
     config = _config(inputs.base, *inputs.experts)
 
@@ -71,8 +94,7 @@ def score_recipe(
         return nullcontext(merged_state(plan, progress))
 
     shapes = {job.name: job.shape for job in plan.jobs}
-    subject = _Subject(lambda: recipe_key(plan, config), config, shapes, merged, plan.bytes_out)
-    return subject.scores(tasks, split, limit, cache, progress)
+    return _Subject(lambda: recipe_key(plan, config), config, shapes, merged, plan.bytes_out)
 
 
 def score_checkpoint(
@@ -134,25 +156,51 @@ class _Subject:
         if cache is None:
             return self._measure(tasks, split, limit, progress)
         key, keys = self._key(), {task.name: task_key(task, progress) for task in tasks}
-        known = {task.name: cache.get(key, keys[task.name], split, limit) for task in tasks}
+        known = {task.name: self._known(task, key, keys[task.name], split, limit, cache) for task in tasks}
         missing = [task for task in tasks if known[task.name] is None]
         measured = self._measure(missing, split, limit, progress) if missing else {}
         for task in missing:
             if task_key(task, progress) == keys[task.name]:  # else its files were changed meanwhile
-                cache.put(key, keys[task.name], split, limit, measured[task.name])
+                cache.put(run_key(key, self._runner(task)), keys[task.name], split, limit, measured[task.name])
         found = {name: score for name, score in known.items() if score is not None}
         return {task.name: replace({**found, **measured}[task.name], task=task.name) for task in tasks}
 
-    def _measure(self, tasks: Sequence[Task], split: Split, limit: int | None, progress: Progress) -> dict[str, Score]:
-        from engine.evaluate.readout import head_shapes, network_for
-        from engine.evaluate.runner import evaluate_all
+    def _known(
+        self, task: Task, key: str, named: str, split: Split, limit: int | None, cache: ScoreCache
+    ) -> Score | None:
+        """A score that was measured by a runner that may be taken now."""
+        for runner in ("",) if task.graph.name else RUNNERS.allowed():
+            score = cache.get(run_key(key, runner), named, split, limit)
+            if score is not None:
+                RUNNERS.note(str((self._config or {}).get("model_type", "")), runner or "onnxruntime")
+                return score
+        return None
 
-        for task in {(t.kind, t.family, t.head.type, len(t.labels)): t for t in tasks}.values():
+    def _runner(self, task: Task) -> str:
+        """Which runner has just measured a task."""
+        from engine.evaluate.readout import network_for
+
+        return "" if task.graph.name else RUNNERS.took(network_for(self._config, task))
+
+    def _measure(self, tasks: Sequence[Task], split: Split, limit: int | None, progress: Progress) -> dict[str, Score]:
+        from engine.evaluate.runner import judged
+
+        found = self.outcomes(tasks, split, limit, progress)
+        return {task.name: judged(task, split, found[task.name]) for task in tasks}
+
+    def outcomes(
+        self, tasks: Sequence[Task], split: Split, limit: int | None, progress: Progress
+    ) -> dict[str, Outcome]:
+        """Run the model over the rows of the tasks."""
+        from engine.evaluate.readout import head_shapes, network_for
+        from engine.evaluate.runner import outcomes
+
+        for task in {(t.kind, t.family, t.head.type, len(t.labels), t.graph): t for t in tasks}.values():
             shapes = {**self._shapes, **head_shapes(task)}
-            matched = network_for(self._config, task).check(shapes)
+            matched = network_for(self._config, task, self._shapes).check(shapes)
             check_memory(self._held, (shapes[name] for name in matched.values()))
         with self._state() as state:
-            return evaluate_all(state, self._config, tasks, split=split, limit=limit, progress=progress)
+            return outcomes(state, self._config, tasks, split=split, limit=limit, progress=progress)
 
 
 def _config(*models: Checkpoint | None) -> Mapping[str, Any] | None:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from engine.errors import EvalProblem, FileProblem, MixdownError
 from engine.evaluate.data import Classifier, open_data, read_classifier
-from engine.evaluate.measures import TOP, Outcome
+from engine.evaluate.measures import Outcome, hits_of, options_of
 from engine.evaluate.model import Network, network
 from engine.evaluate.runner import batch_of, batches, check_fits, overflowed, wrong_width
 from engine.evaluate.sample import Sample
-from engine.evaluate.state import DiskState
+from engine.evaluate.state import DiskState, shapes_of
 from engine.evaluate.task import Task, as_eval_problem
 from engine.files.text import printable
 from engine.graphs.policy import running
@@ -31,12 +31,23 @@ MAX_LOGITS = 1 << 26
 _Outputs = Callable[["nn.Module", "Tensor", "Tensor | None"], "Tensor"]
 
 
-def network_for(config: Mapping[str, Any] | None, task: Task) -> Network:
-    """The network that a task runs: the encoder, or the architecture with its own head.
+def network_for(
+    config: Mapping[str, Any] | None, task: Task, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> Network:
+    """The network that a task runs: its own graph, the encoder, or the architecture with its own head.
+
+    Args:
+        config: config.json of the models.
+        task: The task.
+        shapes: Shape of every tensor of the model; needed where the task names a graph.
 
     Raises:
-        EvalProblem: if the architecture is unknown or has no such head.
+        EvalProblem: if the architecture is unknown or has no such head, or the graph is not of this model.
     """
+    if task.graph.name:
+        from engine.graphs.own import opened
+
+        return opened(task.graph, shapes or {})
     if task.head.type != "model":
         return network(config, task.kind)
     if task.family in ("lm", "choice"):
@@ -60,7 +71,7 @@ def read_out(
         EvalProblem: if task and model do not fit together.
         Cancelled: within a batch of the user's wish.
     """
-    net = network_for(config, task)
+    net = network_for(config, task, shapes_of(state) if task.graph.name else None)
     check_fits(net, task, sample.rows)
     with _completed(state, task) as (merged, own):
         weights = net.fit(merged)
@@ -144,20 +155,27 @@ def _encoded(
     head = None if classifier is None else (torch.from_numpy(classifier.weight), torch.from_numpy(classifier.bias))
 
     def outputs(module: nn.Module, inputs: Tensor, mask: Tensor | None) -> Tensor:
-        pooled = _pooled(task, _call(module, inputs, mask), mask)
-        if projection is not None:
-            if projection.shape[1] != pooled.shape[1]:
-                raise wrong_width(task, projection.shape[1], pooled.shape[1])
-            pooled = pooled @ projection.T
-        if task.head.normalise:
-            pooled = pooled / pooled.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-        if head is None:
-            return pooled
-        if pooled.shape[1] != head[0].shape[1]:
-            raise wrong_width(task, head[0].shape[1], pooled.shape[1])
-        return pooled @ head[0].T + head[1]
+        return pooled_out(task, _call(module, inputs, mask), mask, projection, head)
 
     return _run(net, weights, task, sample, progress, outputs, 0)
+
+
+def pooled_out(
+    task: Task, said: Any, mask: Tensor | None, projection: Tensor | None, head: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """(B, H) pooled, projected and normalised states from what the network said, or (B, C) logits of a frozen head."""
+    pooled = _pooled(task, said, mask)
+    if projection is not None:
+        if projection.shape[1] != pooled.shape[1]:
+            raise wrong_width(task, projection.shape[1], pooled.shape[1])
+        pooled = pooled @ projection.T
+    if task.head.normalise:
+        pooled = pooled / pooled.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    if head is None:
+        return pooled
+    if pooled.shape[1] != head[0].shape[1]:
+        raise wrong_width(task, head[0].shape[1], pooled.shape[1])
+    return pooled @ head[0].T + head[1]
 
 
 def _call(module: nn.Module, inputs: Tensor, mask: Tensor | None) -> Any:
@@ -275,28 +293,11 @@ def _outcome(task: Task, sample: Sample, values: NDArray[np.float32]) -> Outcome
     unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
     if task.family == "pair":
         return Outcome(sample.targets, (unit[::2].astype(np.float64) * unit[1::2]).sum(1))
-    return _search(sample, unit)
-
-
-def _search(sample: Sample, unit: NDArray[np.float32]) -> Outcome:
-    """Which of the `TOP` documents nearest by cosine are relevant; of equal ones the earlier comes first."""
-    documents, queries = unit[: sample.documents], unit[sample.documents :]
-    counts = np.bincount(sample.targets[:, 0], minlength=len(queries))
-    hits = np.zeros((len(queries), TOP))
-    key = sample.targets[:, 0] * np.int64(sample.documents) + sample.targets[:, 1]
-    for at, query in enumerate(queries):
-        nearest = np.argsort(-(documents @ query), kind="stable")[:TOP]
-        hits[at, : len(nearest)] = np.isin(at * np.int64(sample.documents) + nearest, key)
-    return Outcome(counts, hits)
+    documents = unit[: sample.documents]
+    return hits_of(sample.targets, (documents @ query for query in unit[sample.documents :]), sample.documents)
 
 
 def _text_outcome(task: Task, sample: Sample, values: NDArray[np.float32]) -> Outcome:
     if task.family == "lm":
         return Outcome(sample.targets, -values[:, 0].astype(np.float64), sample.sizes)
-    count = len(sample.targets)
-    place = np.arange(len(sample.groups)) - np.searchsorted(sample.groups, sample.groups)
-    shape = (count, int(place.max()) + 1)
-    options, sizes = np.full(shape, -np.inf), np.ones(shape, np.int64)
-    options[sample.groups, place] = values[:, 0]
-    sizes[sample.groups, place] = sample.sizes
-    return Outcome(sample.targets, options, sizes)
+    return options_of(sample.targets, sample.groups, sample.sizes, values[:, 0].astype(np.float64))

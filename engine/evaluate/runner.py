@@ -23,6 +23,7 @@ from engine.evaluate.metrics import METRICS
 from engine.evaluate.model import Network, network
 from engine.evaluate.sample import read_sample
 from engine.evaluate.score import Score
+from engine.evaluate.state import shapes_of
 from engine.evaluate.task import Split, Task
 from engine.files.text import printable
 from engine.graphs.policy import running
@@ -65,20 +66,44 @@ def evaluate_all(
         EvalProblem: if a task or the model cannot be used.
         Cancelled: within a batch of the user's wish.
     """
+    found = outcomes(state, config, tasks, split=split, limit=limit, progress=progress)
+    return {task.name: judged(task, split, found[task.name]) for task in tasks}
+
+
+def outcomes(
+    state: Mapping[str, Tensor], config: Mapping[str, Any] | None, tasks: Sequence[Task], *, split: Split = "val",
+    limit: int | None = None, progress: Progress | None = None,
+) -> dict[str, Outcome]:  # fmt: skip
+    """What one model makes of every row of several tasks; see `evaluate_all`.
+
+    Returns:
+        For each task's name its rows in order. Where predictions are all that a task needs (`is_plain`), the
+        outputs (N, C) are 1 for the predicted class and 0 for the others.
+    """
     progress = progress or Silent()
     plain = [task for task in tasks if is_plain(task)]
     loaded = [(task, read_examples(task, split, limit), read_classifier(task)) for task in plain]
     samples = {task.name: read_sample(task, split, limit) for task in tasks if task not in plain}
     rows = sum(examples.count for _, examples, _ in loaded) + sum(s.rows.count for s in samples.values())
     progress.begin(rows, "Scoring", "rows")
-    scores = _plain_scores(state, config, loaded, split, progress)
+    found = _plain_outcomes(state, config, loaded, progress)
     for task in tasks:
         if task.name in samples:
             from engine.evaluate.readout import read_out
 
-            sample = samples[task.name]
-            scores[task.name] = scored(task, split, read_out(state, config, task, sample, progress))
-    return {task.name: scores[task.name] for task in tasks}
+            found[task.name] = read_out(state, config, task, samples[task.name], progress)
+    return {task.name: found[task.name] for task in tasks}
+
+
+def judged(task: Task, split: Split, outcome: Outcome) -> Score:
+    """The task's metric of what a model made of its rows.
+
+    Raises:
+        EvalProblem: if the metric is not defined on these rows, or not finite.
+    """
+    if is_plain(task):
+        return score(task, split, outcome.targets, outcome.outputs.argmax(1))
+    return scored(task, split, outcome)
 
 
 def is_plain(task: Task) -> bool:
@@ -86,20 +111,29 @@ def is_plain(task: Task) -> bool:
     return task.is_linear and task.metric in METRICS
 
 
-def _plain_scores(
+def _plain_outcomes(
     state: Mapping[str, Tensor], config: Mapping[str, Any] | None,
-    loaded: Sequence[tuple[Task, Examples, Classifier]], split: Split, progress: Progress,
-) -> dict[str, Score]:  # fmt: skip
-    scores: dict[str, Score] = {}
+    loaded: Sequence[tuple[Task, Examples, Classifier]], progress: Progress,
+) -> dict[str, Outcome]:  # fmt: skip
+    found: dict[str, Outcome] = {}
     fitted: dict[int, dict[str, Tensor]] = {}
     for task, examples, classifier in loaded:
         progress.check()
-        net = network(config, task.kind)
+        net = network(config, task.kind) if not task.graph.name else _own(task, state)
         if id(net) not in fitted:
             fitted[id(net)] = net.fit(state)
         predictions = predict(net, fitted[id(net)], task, examples, classifier, progress)
-        scores[task.name] = score(task, split, examples.labels, predictions)
-    return scores
+        said = np.zeros((examples.count, len(classifier.bias)), np.uint8)
+        said[np.arange(examples.count), predictions] = 1
+        found[task.name] = Outcome(examples.labels, said)
+    return found
+
+
+def _own(task: Task, state: Mapping[str, Tensor]) -> Network:
+    """The graph that a task names."""
+    from engine.graphs.own import opened
+
+    return opened(task.graph, shapes_of(state))
 
 
 def score(task: Task, split: Split, labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> Score:

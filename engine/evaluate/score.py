@@ -99,7 +99,7 @@ def normalised(score: Score, expert: Score) -> float | None:
     Raises:
         EvalProblem: if the scores are of different tasks, splits or metrics.
     """
-    _check_comparable(score, expert)
+    comparable(score, expert)
     over, under = (score, expert) if score.measure.higher_is_better else (expert, score)
     return over.value / under.value if under.value > 0 else None
 
@@ -112,7 +112,7 @@ def difference(a: Score, b: Score) -> tuple[float, float]:
     Raises:
         EvalProblem: if the scores are of different tasks, splits or metrics.
     """
-    _check_comparable(a, b)
+    comparable(a, b)
     change = b.value - a.value
     down = math.hypot(b.value - b.low, a.high - a.value)
     up = math.hypot(b.high - b.value, a.value - a.low)
@@ -171,7 +171,12 @@ def _of_one_unit(scores: Sequence[Score]) -> list[Score]:
     return shares or [score for score in scores if score.metric == scores[0].metric]
 
 
-def _check_comparable(a: Score, b: Score) -> None:
+def comparable(a: Score, b: Score) -> None:
+    """Refuse to compare scores of different tasks, splits or metrics.
+
+    Raises:
+        EvalProblem: if they are.
+    """
     if (a.task, a.split, a.metric) != (b.task, b.split, b.metric):
         raise EvalProblem(
             f"A score on {a.task} ({a.split}, {a.metric}) cannot be compared with one on {b.task} ({b.split}, "

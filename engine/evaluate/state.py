@@ -28,6 +28,13 @@ def completed(model: Checkpoint, base: Checkpoint | None) -> dict[str, TensorInf
     return {**base.tensors, **model.tensors}
 
 
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor of a state; nothing is read."""
+    if isinstance(state, DiskState):
+        return state.shapes
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
 class DiskState(Mapping[str, "Tensor"]):
     """A state dict in float32 whose tensors are read when they are looked up, each time anew.
 
@@ -53,6 +60,11 @@ class DiskState(Mapping[str, "Tensor"]):
     ) -> None:
         self._model.close()
         self._base.close()
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor."""
+        return {name: tuple(info.shape) for name, info in self._infos.items()}
 
     def __len__(self) -> int:
         return len(self._infos)

@@ -21,6 +21,7 @@ from engine.evaluate.task_schema import FORMAT, MAX_CLASSES, SCHEMA, SCHEMA_2
 from engine.files import strict_json
 from engine.files.opening import read_small
 from engine.files.text import printable
+from engine.recipe.quick import fits
 
 Split = Literal["val", "test"]
 Pool = Literal["cls", "mean", "pooler"]
@@ -108,6 +109,7 @@ class Task:
         family: What is asked: a class, a number, how alike two texts are, which documents fit a query, how
             likely a text is, or which of several continuations is the right one.
         made: How the data were made (file, columns, seed, rows), for the reader.
+        graph: An ONNX graph to run the model by, its weights injected; else an empty path.
     """
 
     name: str
@@ -129,6 +131,7 @@ class Task:
     path: Path = Path()
     family: Family = "class"
     made: tuple[tuple[str, str | int], ...] = ()
+    graph: Path = Path()
 
     @property
     def is_linear(self) -> bool:
@@ -139,7 +142,7 @@ class Task:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that it reads."""
-        return (self.data,) if self.head.file == Path() else (self.data, self.head.file)
+        return tuple(path for path in (self.data, self.head.file, self.graph) if path != Path())
 
     def rows(self, split: Split) -> Rows:
         """The tensors of a split."""
@@ -208,6 +211,7 @@ def parse_task(raw: Any, path: Path) -> Task:
         path=path,
         family=raw.get("family", "class"),
         made=tuple(sorted(raw.get("made", {}).items())),
+        graph=_inside(raw["graph"], folder, tree, ".onnx") if "graph" in raw else Path(),
     )
 
 
@@ -228,9 +232,14 @@ def _rows(data: Mapping[str, str], split: Split) -> Rows:
     return Rows(inputs=data[split], labels=data[f"{split}_labels"], **more)
 
 
-def _validate(raw: Any) -> None:
+def _first_error(raw: Any, schema: Any) -> Any:
+    """The first error that jsonschema finds, or None; loaded only for its words."""
     import jsonschema
 
+    return next(iter(jsonschema.Draft202012Validator(schema).iter_errors(raw)), None)
+
+
+def _validate(raw: Any) -> None:
     if not isinstance(raw, dict) or not isinstance(raw.get("data"), dict):
         raise EvalProblem("The task file is not a task: it has no data.", hint=_AGAIN)
     version = raw.get("format")
@@ -239,7 +248,7 @@ def _validate(raw: Any) -> None:
     kind, schemas = raw["data"].get("kind"), SCHEMA_2 if version == FORMAT else SCHEMA
     if not isinstance(kind, str) or kind not in schemas:
         raise EvalProblem(f"Tasks of kind {printable(kind, 40)!r} are unknown.", hint='Known: "image" and "tokens".')
-    error = next(iter(jsonschema.Draft202012Validator(schemas[kind]).iter_errors(raw)), None)
+    error = None if fits(raw, schemas[kind]) else _first_error(raw, schemas[kind])
     if error is not None:
         field = ".".join(str(step) for step in error.absolute_path) or "the task"
         raise EvalProblem(f"The task file is wrong at {field}: {printable(error.message, 160)}.", hint=_AGAIN)
@@ -276,9 +285,9 @@ def _tree(path: Path) -> tuple[Path, Path]:
     return folder, folder if tree == tree.parent or home.is_relative_to(tree) else tree
 
 
-def _inside(text: str, folder: Path, tree: Path) -> Path:
+def _inside(text: str, folder: Path, tree: Path, suffix: str = ".safetensors") -> Path:
     """A relative path of a task file, made absolute; what it leads to must lie in the tree."""
-    hint = "A task reads only .safetensors files of its own project folder."
+    hint = f"A task reads only {suffix} files of its own project folder."
     if "\0" in text or "\\" in text or PurePosixPath(text).is_absolute() or PureWindowsPath(text).drive:
         raise EvalProblem(f"The task names {printable(text, 120)!r}, which is not a relative path.", hint=hint)
     try:
@@ -287,8 +296,8 @@ def _inside(text: str, folder: Path, tree: Path) -> Path:
         raise EvalProblem(f"The task names {printable(text, 120)!r}, which is not a path.", hint=hint) from error
     if not target.is_relative_to(tree):
         raise EvalProblem(f"The task names {printable(text, 120)!r}, outside of its project folder.", hint=hint)
-    if target.suffix != ".safetensors":
-        raise EvalProblem(f"The task names {printable(text, 120)!r}, which is not a .safetensors file.", hint=hint)
+    if target.suffix != suffix:
+        raise EvalProblem(f"The task names {printable(text, 120)!r}, which is not a {suffix} file.", hint=hint)
     return target
 
 

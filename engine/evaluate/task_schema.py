@@ -45,7 +45,7 @@ _COMMON = {
 _COMMON_1 = {**_COMMON, "format": {"const": 1}, "head": _HEAD}
 _COMMON_2 = {
     **_COMMON, "format": {"const": 2}, "head": _HEAD_2,
-    "labels": {**_COMMON["labels"], "minItems": 0},
+    "labels": {**_COMMON["labels"], "minItems": 0}, "graph": _PATH,
     "family": {"enum": ["class", "value", "pair", "retrieve", "lm", "choice"]},
     "made": {"type": "object", "maxProperties": 64,
              "additionalProperties": {"anyOf": [{"type": "string", "maxLength": 4096}, {"type": "integer"}]}},

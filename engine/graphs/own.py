@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from engine.errors import EvalProblem
 from engine.evaluate.model import Network
+from engine.files.opening import open_regular
 from engine.files.text import listed, printable
 from engine.graphs.proto import MAX_DATA, embed, inject, read_graph
 from engine.graphs.session import Session
@@ -74,6 +76,27 @@ def _named(session: Session, found: dict[str, Tensor]) -> dict[str, Tensor]:
         named["last_hidden_state"] = named["logits"][:, None]
     named.setdefault("logits", next(iter(found.values())))
     return named
+
+
+_opened: dict[tuple[object, ...], OwnGraph] = {}
+
+
+def opened(path: Path, shapes: Shapes) -> OwnGraph:
+    """As `open_graph`; the last one is kept for as long as the file and the model's shapes stay.
+
+    Raises:
+        EvalProblem: see `open_graph`.
+        FileProblem: if it cannot be read.
+    """
+    descriptor, stamp = open_regular(path)
+    os.close(descriptor)
+    key = stamp, tuple(sorted(shapes.items()))
+    found = _opened.get(key)
+    if found is None:
+        found = open_graph(path, shapes)
+        _opened.clear()
+        _opened[key] = found
+    return found
 
 
 def open_graph(path: Path, shapes: Shapes) -> OwnGraph:

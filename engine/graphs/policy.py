@@ -45,6 +45,7 @@ class Runners:
         self._speeds: dict[str, Measured] | None = None
         self._told: set[str] = set()
         self.used: dict[str, Choice] = {}
+        self._took: dict[tuple[str, str], Choice] = {}
 
     def use(self, wanted: Choice, folder: Path | None) -> None:
         """Follow the preferences."""
@@ -52,6 +53,14 @@ class Runners:
             self.wanted = wanted
             if folder != self.folder:
                 self.folder, self._speeds = folder, None
+
+    def renew(self, wanted: Choice, folder: Path | None) -> None:
+        """As `use`, for a program beside the one that measures: its measurements are read again."""
+        self.use(wanted, folder)
+        with self._lock:
+            self._speeds = None
+            self._told.clear()
+            self.used.clear()
 
     def speed(self, spec: Spec) -> Measured | None:
         """What was measured for an architecture."""
@@ -111,15 +120,32 @@ class Runners:
             return self._noted(net, self.graph(spec, progress))
         known, path = self.speed(spec), self._path(spec)
         if known is None:
-            self._tell(spec)
+            self.tell(spec)
         is_faster = known is not None and known.faster == "onnxruntime" and path.exists()
         return self._noted(net, path if is_faster else None)
 
     def _noted(self, net: Network, path: Path | None) -> Path | None:
-        self.used[net.model_type] = "torch" if path is None else "onnxruntime"
+        taken: Choice = "torch" if path is None else "onnxruntime"
+        self._took[net.key] = taken
+        self.note(net.model_type, taken)
         return path
 
-    def _tell(self, spec: Spec) -> None:
+    def note(self, model_type: str, runner: str) -> None:
+        """Remember which runner the scores of an architecture come from, for the user to see."""
+        self.used[model_type] = "onnxruntime" if runner == "onnxruntime" else "torch"
+
+    def took(self, net: Network) -> str:
+        """Which runner has run a network last."""
+        return self._took.get(net.key, "torch")
+
+    def allowed(self) -> tuple[str, ...]:
+        """Runners whose scores may be shown: what the user wants, or either where the faster one is taken."""
+        if self.wanted == "torch" or self.folder is None:
+            return ("torch",)
+        return ("onnxruntime",) if self.wanted == "onnxruntime" else ("torch", "onnxruntime")
+
+    def tell(self, spec: Spec) -> None:
+        """Say that an architecture ran that "auto" has no measurement of; once each."""
         with self._lock:
             is_new = spec.key not in self._told
             self._told.add(spec.key)

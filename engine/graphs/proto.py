@@ -24,6 +24,10 @@ DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
 _KEYS = frozenset({"location", "offset", "length", "checksum"})
 _HINT = "Export the graph anew, or score with torch."
 _DTYPES = {1: "float32", 10: "float16", 11: "float64"}
+_TEXT = 8
+_BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 14: 64, 15: 128, 16: 16,
+         17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4}  # fmt: skip
+"""Bits of a value by ONNX's number of its type; text has no size of its own."""
 _NUMBER = re.compile(r"\d{1,18}")
 
 
@@ -84,6 +88,33 @@ def check_graph(model: Any) -> None:
     graph = model.graph
     if graph.sparse_initializer or model.training_info or len(graph.initializer) > MAX_TENSORS:
         raise EvalProblem("The graph has sparse weights, training data or too many tensors.", hint=_HINT)
+    if len({tensor.name for tensor in graph.initializer}) != len(graph.initializer):
+        raise EvalProblem("The graph has two weights of one name.", hint=_HINT)
+    for tensor in graph.initializer:
+        size = _size(tensor)
+        if tensor.raw_data and len(tensor.raw_data) != size:
+            raise EvalProblem(
+                f"The values of {printable(tensor.name, 80)} do not have the size that it says.", hint=_HINT
+            )
+
+
+def _size(tensor: Any) -> int:
+    """Bytes that the values of an initializer take, by its dimensions; 0 for text, which must be in the graph.
+
+    Raises:
+        EvalProblem: if these or its type cannot be, or it is too large.
+    """
+    count = 1
+    for dim in tensor.dims:
+        count *= dim
+    bits = 0 if tensor.data_type == _TEXT and not _is_external(tensor) else _BITS.get(tensor.data_type, -1)
+    size = (count * bits + 7) // 8
+    if bits < 0 or min(tensor.dims, default=0) < 0 or max(size, count) > 4 * MAX_DATA:
+        told = " × ".join(f"{dim:,}" for dim in tensor.dims[:8])
+        raise EvalProblem(
+            f"{printable(tensor.name, 80)} cannot be of type {tensor.data_type} and size {told}.", hint=_HINT
+        )
+    return size
 
 
 def _nodes(nodes: Any, depth: int, counts: list[int]) -> Iterator[Any]:
@@ -133,13 +164,15 @@ def embed(tensor: Any, folder: Path, room: int) -> int:
     Raises:
         EvalProblem: if the entry is wrong, leads out of the folder or is too large.
     """
-    name = printable(tensor.name, 80)
+    name, where = printable(tensor.name, 80), printable(folder, 400)
     entries = {e.key: e.value for e in tensor.external_data}
     if len(entries) != len(tensor.external_data) or not entries.keys() <= _KEYS or "location" not in entries:
-        raise EvalProblem(f"The external data of {name} are described in a way that is not allowed.", hint=_HINT)
+        raise EvalProblem(
+            f"The external data of {name} are described in a way that is not allowed.", where=where, hint=_HINT
+        )
     numbers = [entries.get(key, "0") for key in ("offset", "length")]
     if not all(_NUMBER.fullmatch(n) for n in numbers):
-        raise EvalProblem(f"The external data of {name} have a wrong offset or length.", hint=_HINT)
+        raise EvalProblem(f"The external data of {name} have a wrong offset or length.", where=where, hint=_HINT)
     offset, length = map(int, numbers)
     path = inside(folder, entries["location"])
     descriptor, stamp = open_regular(path)
@@ -148,7 +181,13 @@ def embed(tensor: Any, folder: Path, room: int) -> int:
             raise EvalProblem("External data must not be a second name of another file.", where=printable(path, 400))
         length = length or stamp.size - offset
         if offset + length > stamp.size or not 0 <= length <= room:
-            raise EvalProblem(f"The external data of {name} lie outside of their file or are too large.", hint=_HINT)
+            raise EvalProblem(
+                f"The external data of {name} lie outside of their file or are too large.", where=where, hint=_HINT
+            )
+        if length != _size(tensor):
+            raise EvalProblem(
+                f"The external data of {name} do not have the size that it says.", where=where, hint=_HINT
+            )
         file.seek(offset)
         tensor.raw_data = file.read(length)
     del tensor.external_data[:]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.preview.basis import Cell, Floats
-from engine.preview.surrogate import Estimate, TaskRows, judged, split_logits
+from engine.preview.outcomes import TaskRows
+from engine.preview.surrogate import Estimate, Span, judged, split_logits
 
 NODES = 5
 
@@ -31,6 +32,7 @@ class Curve:
         origin: (T, G) point at which it was pressed.
         amounts: (P,) change of the cell's coefficients at each node, ascending.
         logits: (P, M) true logits there.
+        spans: How far the interval of each task's score reaches.
     """
 
     tasks: tuple[TaskRows, ...]
@@ -38,6 +40,7 @@ class Curve:
     origin: Floats
     amounts: Floats
     logits: NDArray[np.float32]
+    spans: tuple[Span, ...] = ()
 
     @property
     def range(self) -> tuple[float, float]:
@@ -61,12 +64,14 @@ class Curve:
         """Every task's score at an amount."""
         parts = split_logits(self.tasks, self.at(amount))
         exact = bool((np.abs(self.amounts - amount) < 1e-12).any())
+        spans = self.spans or (None,) * len(parts)
         return tuple(
-            judged(task, part, "exact" if exact else "estimate") for task, part in zip(self.tasks, parts, strict=True)
+            judged(task, part, "exact" if exact else "estimate", span=span)
+            for task, part, span in zip(self.tasks, parts, spans, strict=True)
         )
 
     def table(self, amounts: Sequence[float] | Floats) -> Floats:
-        """(K, P) share of right rows of every task at some amounts: the ghost behind the fader."""
+        """(K, P) score of every task at some amounts: the ghost behind the fader."""
         return np.array([[score.value for score in self.scores(float(a))] for a in amounts]).T
 
     def amount(self, point: Floats) -> float | None:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.preview.basis import Floats
-from engine.preview.surrogate import Surrogate, softmax
+from engine.preview.outcomes import softmax
+from engine.preview.surrogate import Surrogate
 
 Change = Literal["right", "wrong", "changed"]
 SHOWN = 8

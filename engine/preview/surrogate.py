@@ -1,23 +1,26 @@
 """Scores of a mix without running it: the evaluation logits as a Taylor series in the coefficients.
 
-Never extrapolate the loss, extrapolate the logits: they are nearly linear in the coefficients, and accuracy and
-loss follow from them. One small matrix product gives every task's score. Light: numpy only, made to be called at
-every fader event while a worker still fills in derivatives.
+Never extrapolate the loss, extrapolate the logits (or numbers, similarities, likelihoods): they are nearly linear in
+the coefficients, and every metric follows from them by its own code. One small matrix product gives every task's
+score. Light: numpy only, made to be called at every fader event while a worker still fills in derivatives.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluate.metrics import wilson
+from engine.evaluate.measures import Measure, find_measure
 from engine.preview.basis import Basis, Floats
+from engine.preview.outcomes import TaskRows, measured, merit, pull, scale_of
 
+Span = tuple[float, float]
+"""How far a score's 95 % interval reaches below and above it."""
 State = Literal["exact", "estimate", "stale", "waiting"]
 FAR = 0.2
 """Root mean square move of the coefficients beyond which derivatives are taken anew."""
@@ -27,46 +30,23 @@ PRIOR = 0.01
 """Error that is claimed before anything was compared."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRows:
-    """The evaluation rows of one task.
-
-    Attributes:
-        name: Name of the task.
-        title: What the user sees.
-        labels: (N,) int64 right classes.
-        classes: Name of every class.
-        rows: (N,) position of every row in the task's split.
-    """
-
-    name: str
-    title: str
-    labels: NDArray[np.int64]
-    classes: tuple[str, ...]
-    rows: NDArray[np.int64]
-
-    @property
-    def size(self) -> int:
-        """Logits of the task: rows times classes."""
-        return len(self.labels) * len(self.classes)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """A task's score as the surrogate sees it.
 
     Attributes:
         task: Name of the task.
-        value: Share of right rows.
+        value: Its metric; a share of rows from 0 to 1, others as they are.
         low: Lower end of the 95 % interval that the number of rows gives.
         high: Upper end.
-        correct: Right rows.
+        correct: Right rows, 0 for metrics that are not a share of rows.
         count: Rows.
-        loss: Mean cross-entropy in nats; moves smoothly where the share jumps.
-        error: Mean absolute error of recent estimates (a share of rows), 0 where exact.
+        loss: Minus the task's merit (mean cross-entropy in nats); moves smoothly where the share jumps.
+        error: Mean absolute error of recent estimates in the metric's own unit, 0 where exact.
         compared: How many estimates that error comes from; 0 if it is only presumed.
         state: "exact", "estimate", "stale" (too far from where derivatives were taken, or recently wrong) or
             "waiting" (a fader was moved whose derivative is not there yet).
+        metric: Id of the metric.
     """
 
     task: str
@@ -79,6 +59,12 @@ class Estimate:
     error: float
     compared: int
     state: State
+    metric: str = "accuracy"
+
+    @property
+    def measure(self) -> Measure:
+        """What the number means: unit, digits, which way is better."""
+        return find_measure(self.metric)
 
 
 class ErrorLog:
@@ -90,21 +76,23 @@ class ErrorLog:
 
     def __init__(self, keep: int = 24) -> None:
         self._keep = keep
-        self._errors: dict[str, deque[float]] = {}
+        self._errors: dict[str, deque[tuple[float, float]]] = {}
 
-    def add(self, task: str, estimated: float, true: float) -> None:
-        """Note one comparison of two shares of right rows."""
-        self._errors.setdefault(task, deque(maxlen=self._keep)).append(abs(estimated - true))
+    def add(self, task: str, estimated: float, true: float, scale: float = 1.0) -> None:
+        """Note one comparison of two scores; `scale` is what an error is a share of."""
+        off = abs(estimated - true)
+        if np.isfinite(off):
+            self._errors.setdefault(task, deque(maxlen=self._keep)).append((off, off / scale))
 
     def error(self, task: str) -> tuple[float, int]:
         """Mean absolute error of a task and the number of comparisons; `PRIOR`, 0 before the first."""
-        known = tuple(self._errors.get(task, ()))
+        known = [off for off, _ in tuple(self._errors.get(task, ()))]
         return (float(np.mean(known)), len(known)) if known else (PRIOR, 0)
 
     @property
     def mean(self) -> tuple[float, int]:
-        """Mean absolute error over all tasks and the number of comparisons."""
-        known = [error for errors in tuple(self._errors.values()) for error in tuple(errors)]
+        """Mean error over all tasks, each as a share of its scale, and the number of comparisons."""
+        known = [share for errors in tuple(self._errors.values()) for _, share in tuple(errors)]
         return (float(np.mean(known)), len(known)) if known else (PRIOR, 0)
 
 
@@ -122,6 +110,7 @@ class Surrogate:
         has_first: (E,) which first derivatives are there; set after the row was written.
         has_second: (E,) the same for the second.
         errors: How wrong recent estimates were; outlives the surrogate.
+        spans: How far the interval of each task's score reaches at the reference.
     """
 
     tasks: tuple[TaskRows, ...]
@@ -133,6 +122,7 @@ class Surrogate:
     has_first: NDArray[np.bool_]
     has_second: NDArray[np.bool_]
     errors: ErrorLog = field(default_factory=ErrorLog)
+    spans: tuple[Span, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -183,7 +173,7 @@ class Surrogate:
 
 def make_surrogate(
     tasks: Sequence[TaskRows], basis: Basis, reference: Floats, logits: Sequence[NDArray[np.float32]],
-    errors: ErrorLog | None = None, budget: int = 1 << 28, *, second: bool = True,
+    errors: ErrorLog | None = None, budget: int = 1 << 28, *, second: bool = True, spans: Sequence[Span] | None = None,
 ) -> Surrogate:  # fmt: skip
     """An empty surrogate within a memory budget: float32 if both derivatives fit, else float16, else first only.
 
@@ -195,7 +185,10 @@ def make_surrogate(
         errors: The log of an earlier surrogate to go on with.
         budget: Bytes that the derivatives may take; see `surrogate_bytes` for the least.
         second: Whether second derivatives may be wanted.
+        spans: Of the tasks' scores there; None measures them.
     """
+    if spans is None:
+        spans = spans_of([judged(task, part, "exact") for task, part in zip(tasks, logits, strict=True)])
     flat = np.concatenate([part.reshape(-1) for part in logits]).astype(np.float32)
     elements = basis.size * len(flat)
     kind: Any = np.float32 if 4 * elements * (1 + second) <= budget else np.float16
@@ -204,7 +197,8 @@ def make_surrogate(
     bends = np.zeros_like(empty) if twice else None
     unknown = np.zeros(basis.size, np.bool_)
     log = errors or ErrorLog()
-    return Surrogate(tuple(tasks), basis, reference.copy(), flat, empty, bends, unknown, unknown.copy(), log)
+    return Surrogate(tuple(tasks), basis, reference.copy(), flat, empty, bends, unknown, unknown.copy(), log,
+                     tuple(spans))  # fmt: skip
 
 
 def surrogate_bytes(tasks: Sequence[TaskRows], basis: Basis) -> int:
@@ -213,28 +207,36 @@ def surrogate_bytes(tasks: Sequence[TaskRows], basis: Basis) -> int:
 
 
 def split_logits(tasks: Sequence[TaskRows], logits: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """(M,) logits as (N, C) of each task."""
+    """(M,) outputs in the shape of each task."""
     stops = np.cumsum([task.size for task in tasks])[:-1]
-    return [part.reshape(len(task.labels), -1) for task, part in zip(tasks, np.split(logits, stops), strict=True)]
-
-
-def loss_of(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Mean cross-entropy in nats of (N, C) logits."""
-    top = logits.max(1, keepdims=True)
-    total = np.log(np.exp(logits - top).sum(1)) + top[:, 0]
-    return float((total - logits[np.arange(len(labels)), labels]).mean())
+    return [part.reshape(task.shape) for task, part in zip(tasks, np.split(logits, stops), strict=True)]
 
 
 def judged(
-    task: TaskRows, logits: NDArray[np.float32], state: State, error: float = 0.0, compared: int = 0
-) -> Estimate:
-    """The score of (N, C) logits of one task."""
-    correct, count = int((logits.argmax(1) == task.labels).sum()), len(task.labels)
-    low, high = wilson(correct, count)
+    task: TaskRows, outputs: NDArray[np.float32], state: State, error: float = 0.0, compared: int = 0,
+    span: Span | None = None,
+) -> Estimate:  # fmt: skip
+    """The score of one task's outputs.
+
+    Args:
+        task: Its rows.
+        outputs: In its shape.
+        state: What the outputs are.
+        error: Of recent estimates.
+        compared: How many those are.
+        span: Reach of the interval, from nearby; None draws it anew.
+    """
+    found = measured(task, outputs, span)
+    correct = round(found.value * task.count) if task.metric == "accuracy" or task.measure.is_share_of_rows else 0
     return Estimate(
-        task=task.name, value=correct / count, low=low, high=high, correct=correct, count=count,
-        loss=loss_of(logits, task.labels), error=error, compared=compared, state=state,
+        task=task.name, value=found.value, low=found.low, high=found.high, correct=correct, count=task.count,
+        loss=-merit(task, outputs), error=error, compared=compared, state=state, metric=task.metric,
     )  # fmt: skip
+
+
+def spans_of(estimates: Sequence[Estimate]) -> tuple[Span, ...]:
+    """How far the interval of each score reaches."""
+    return tuple((e.value - e.low, e.high - e.value) for e in estimates)
 
 
 def estimate(surrogate: Surrogate, point: Floats) -> tuple[Estimate, ...]:
@@ -245,9 +247,13 @@ def estimate(surrogate: Surrogate, point: Floats) -> tuple[Estimate, ...]:
         point: (T, G) from `engine.preview.frame.Frame.point`.
     """
     state, found = surrogate.state(point), []
-    for task, logits in zip(surrogate.tasks, surrogate.split(surrogate.at(point)), strict=True):
+    parts, spans = surrogate.split(surrogate.at(point)), surrogate.spans or (None,) * len(surrogate.tasks)
+    for task, outputs, span in zip(surrogate.tasks, parts, spans, strict=True):
         error, compared = surrogate.errors.error(task.name) if state != "exact" else (0.0, 0)
-        found.append(judged(task, logits, state, error, compared))
+        made = judged(task, outputs, state, error, compared, span)
+        if error and not compared:
+            made = replace(made, error=error * scale_of(task, made.value))
+        found.append(made)
     return tuple(found)
 
 
@@ -257,8 +263,8 @@ class Slopes:
 
     Attributes:
         tasks: Names of the K tasks.
-        values: (K, T, G) change of the mean log-likelihood per unit of the coefficient; above 0 is better. NaN where
-            it is not known yet.
+        values: (K, T, G) change of the merit (for classes the mean log-likelihood) per unit of the coefficient; above
+            0 is better. NaN where it is not known yet.
     """
 
     tasks: tuple[str, ...]
@@ -266,9 +272,15 @@ class Slopes:
 
     @property
     def mean(self) -> Floats:
-        """(T, G) the mean over tasks, for the tint of the faders."""
-        made: Floats = self.values.mean(0)
+        """(T, G) the mean over the tasks that are known, for the tint of the faders."""
+        known = np.isfinite(self.values)
+        count = known.sum(0)
+        made: Floats = np.where(count > 0, np.where(known, self.values, 0.0).sum(0) / np.maximum(count, 1), np.nan)
         return made
+
+    def completed(self, other: Slopes) -> Slopes:
+        """The same, with another's values where these are not known."""
+        return Slopes(self.tasks, np.where(np.isnan(self.values), other.values, self.values))
 
     def of(self, cells: Sequence[tuple[int, int]]) -> dict[str, float]:
         """Each task's slope when some (expert, group) coefficients move together."""
@@ -297,19 +309,11 @@ def slopes_of(surrogate: Surrogate) -> Slopes:
     known = np.flatnonzero(surrogate.has_first[: len(surrogate.basis.cells)])
     start = 0
     for index, (task, logits) in enumerate(zip(surrogate.tasks, surrogate.split(surrogate.logits), strict=True)):
-        pull = -softmax(logits)
-        pull[np.arange(len(task.labels)), task.labels] += 1
+        pulled = pull(task, logits).astype(np.float32)
         table = surrogate.first[known, start : start + task.size].astype(np.float32, copy=False)
-        found = table @ (pull.reshape(-1) / len(task.labels))
+        found = table @ pulled
         for entry, value in zip(known, found, strict=True):
             cell = surrogate.basis.cells[entry]
             values[index][np.ix_(cell.experts, cell.groups)] = value / (len(cell.experts) * len(cell.groups))
         start += task.size
     return Slopes(tuple(task.name for task in surrogate.tasks), values)
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, C) probabilities."""
-    raised = np.exp(logits - logits.max(1, keepdims=True))
-    made: NDArray[np.float32] = raised / raised.sum(1, keepdims=True)
-    return made

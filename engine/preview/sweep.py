@@ -12,7 +12,7 @@ from engine.evaluate.score import Score
 from engine.evaluate.task import Split, Task
 from engine.merge.inputs import Inputs
 from engine.preview.grid import Sweep
-from engine.progress import Progress, Silent
+from engine.progress import Checked, Progress, Silent
 from engine.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run_sweep(
 def run_recipes(
     recipes: Iterable[tuple[int, Recipe]], inputs: Inputs, tasks: Sequence[Task], *, split: Split = "val",
     rows: int | None = None, cache: ScoreCache | None = None, progress: Progress | None = None,
-    done: Callable[[Outcome], None] | None = None,
+    done: Callable[[Outcome], None] | None = None, score: Callable[..., Mapping[str, Score]] | None = None,
 ) -> list[Outcome]:  # fmt: skip
     """Measure recipes of the same models, each on all tasks.
 
@@ -63,6 +63,7 @@ def run_recipes(
         cache: With it, a sweep that was stopped goes on where it was.
         progress: Told the cells; asked all the time.
         done: Told every outcome as it comes, on the calling thread.
+        score: Scores a mix; something with the signature of `score_recipe`, which it is else.
 
     Returns:
         All outcomes in the order measured; a cell that cannot be merged has its error and stops nothing.
@@ -70,13 +71,13 @@ def run_recipes(
     Raises:
         Cancelled: if the user stopped the job.
     """
-    outer, found = progress or Silent(), list[Outcome]()
+    outer, scored, found = progress or Silent(), score or score_recipe, list[Outcome]()
     todo = list(recipes)
     outer.begin(len(todo), "Sweeping", "mixes")
     for index, mix in todo:
         outer.check()
         try:
-            scores = score_recipe(mix, inputs, tasks, split=split, limit=rows, cache=cache, progress=_Within(outer))
+            scores = scored(mix, inputs, tasks, split=split, limit=rows, cache=cache, progress=Checked(outer))
             outcome = Outcome(index, mix, scores)
         except Cancelled:
             raise
@@ -87,20 +88,3 @@ def run_recipes(
         if done is not None:
             done(outcome)
     return found
-
-
-class _Within:
-    """Progress of one mix inside a sweep that counts mixes: only pause and cancel get through."""
-
-    def __init__(self, outer: Progress) -> None:
-        self._outer = outer
-
-    def begin(self, total: int, text: str, unit: str = "bytes") -> None:
-        """Ignore."""
-
-    def advance(self, amount: int) -> None:
-        """Ignore."""
-
-    def check(self) -> None:
-        """Wait while paused; stop when cancelled."""
-        self._outer.check()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.errors import EvalProblem
 from engine.preview.basis import Basis, Cell, Floats, block_basis
 from engine.preview.fill import fill
-from engine.preview.session import Live
+from engine.preview.hearing import Session
 from engine.preview.surrogate import Surrogate
 from engine.progress import Progress, Silent
 from engine.recipe.recipe import Recipe
@@ -31,7 +31,7 @@ class LiveBench:
     """
 
     def __init__(
-        self, live: Live, start: Floats, cells: Sequence[Cell], chosen: Sequence[int], bounds: tuple[Floats, Floats],
+        self, live: Session, start: Floats, cells: Sequence[Cell], chosen: Sequence[int], bounds: tuple[Floats, Floats],
         seed: int, progress: Progress,
     ) -> None:  # fmt: skip
         self.tasks, self.chosen, self.start = live.tasks, tuple(chosen), start
@@ -63,7 +63,7 @@ class LiveBench:
 
 
 def tune(
-    live: Live, recipe: Recipe, tuner: str = "levenberg_marquardt", *, tasks: Sequence[str] | None = None,
+    live: Session, recipe: Recipe, tuner: str = "levenberg_marquardt", *, tasks: Sequence[str] | None = None,
     pinned: NDArray[np.bool_] | None = None, blocks: Sequence[Sequence[int]] | None = None, low: float = -1.0,
     high: float = 2.0, seed: int = 0, params: Mapping[str, object] | None = None, progress: Progress | None = None,
 ) -> Iterator[Step]:  # fmt: skip
@@ -73,7 +73,7 @@ def tune(
         live: A session of the recipe; its reference moves along.
         recipe: Where to start. Silenced rows stay as they are.
         tuner: Its id.
-        tasks: Names of the tasks to tune for; None for all.
+        tasks: Names of the tasks to tune for; None for all. Those that are not about classes are only shown.
         pinned: (T, G) faders that must stay.
         blocks: Groups that move together (`by_layer(layout).values()`); None for each group alone.
         low: Lowest value that a fader may get (one that is lower already stays above its own).
@@ -95,9 +95,10 @@ def tune(
     fixed = (gain == 0) if pinned is None else (gain == 0) | pinned
     cells = block_basis(len(start), blocks or [(g,) for g in range(start.shape[1])], fixed).cells
     cells = tuple(cell for cell in cells if live.matters(cell))
-    chosen = [k for k, task in enumerate(live.tasks) if tasks is None or task.name in tasks]
+    wanted = [k for k, task in enumerate(live.tasks) if tasks is None or task.name in tasks]
+    chosen = [k for k in wanted if live.tasks[k].family == "class"]
     if not cells or not chosen:
-        raise EvalProblem("There is nothing to tune.", hint="Unpin or unmute a fader, and choose a task.")
+        raise EvalProblem("There is nothing to tune.", hint="Unpin or unmute a fader, and choose a task of classes.")
     bounds = _bounds(cells, live.frame.faders(recipe, start), gain, low, high)
     if not np.array_equal(live.reference, start):
         live.move(start, progress, live.frame.overrides(recipe))

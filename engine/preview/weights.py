@@ -13,7 +13,7 @@ from engine.evaluate.memory import available_memory
 from engine.evaluate.state import DiskState, completed
 from engine.merge.inputs import Inputs
 from engine.preview.basis import Cell, Floats
-from engine.progress import Progress
+from engine.progress import Checked, Progress
 from engine.recipe.recipe import Recipe, Rule
 
 if TYPE_CHECKING:
@@ -168,9 +168,9 @@ class EngineWeights:
         from engine.merge.run import merged_state, survey
 
         plan = make_plan(self._at(point), self._inputs)
-        stats = survey(plan, progress=_Checked(progress)) if plan.method.survey is not None else None
+        stats = survey(plan, progress=Checked(progress)) if plan.method.survey is not None else None
         part = replace(plan, jobs=tuple(job for job in plan.jobs if job.name in wanted))
-        state = merged_state(part, _Checked(progress), stats=stats)
+        state = merged_state(part, Checked(progress), stats=stats)
         return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
     def _at(self, point: Floats) -> Recipe:
@@ -186,23 +186,6 @@ class EngineWeights:
             for t, ref in enumerate(experts)
         ]
         return replace(self._recipe, rules=tuple(rules), muted=(), soloed=(), gains=(), dtype="F32")
-
-
-class _Checked:
-    """Progress of a merge inside another job: only pause and cancel get through."""
-
-    def __init__(self, outer: Progress) -> None:
-        self._outer = outer
-
-    def begin(self, total: int, text: str, unit: str = "bytes") -> None:
-        """Ignore."""
-
-    def advance(self, amount: int) -> None:
-        """Ignore."""
-
-    def check(self) -> None:
-        """Wait while paused; stop when cancelled."""
-        self._outer.check()
 
 
 def _told(tensor: Tensor, progress: Progress) -> Tensor:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from engine.methods.spec import Param
 from engine.preview.basis import Floats
-from engine.preview.surrogate import Estimate, Surrogate, judged, loss_of, softmax
+from engine.preview.outcomes import TaskRows, cross_entropy, softmax
+from engine.preview.surrogate import Estimate, Surrogate, judged
 from engine.tuners.spec import Bench, Step, tuner
 
 _INNER, _TRIALS = 12, 3
@@ -50,7 +51,7 @@ def levenberg_marquardt(bench: Bench, *, rounds: int, reach: float, focus: float
     """
     here, number = np.zeros(len(bench.cells)), 0
     logits = bench.logits(bench.start)
-    scales = tuple(_scale(part, task.labels) for part, task in zip(logits, bench.tasks, strict=True))
+    scales = tuple(_scale(part, task) for part, task in zip(logits, bench.tasks, strict=True))
     problem = _Problem(bench, focus, ridge, scales)
     value = problem.value(logits, here)
     yield _step(bench, 0, bench.start, logits, value, "The start.", measured=True)
@@ -137,10 +138,12 @@ class _Problem:
         return slope, bend
 
 
-def _scale(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """The factor of (N, C) logits at which their cross-entropy is least, by powers of 2 ** 0.25."""
+def _scale(logits: NDArray[np.float32], task: TaskRows) -> float:
+    """The factor of (N, C) logits at which their cross-entropy is least, by powers of 2 ** 0.25; 1 if they are none."""
+    if task.family != "class":
+        return 1.0
     choices = 2.0 ** (np.arange(-16, 25) / 4)
-    return float(min(choices, key=lambda factor: loss_of(np.float32(factor) * logits, labels)))
+    return float(min(choices, key=lambda factor: cross_entropy(np.float32(factor) * logits, task.labels)))
 
 
 def _right(chance: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from engine.errors import BadRecipe
 from engine.methods.spec import Param, Value
 from engine.preview.basis import Cell, Floats
-from engine.preview.surrogate import Estimate, Surrogate, TaskRows
+from engine.preview.outcomes import TaskRows
+from engine.preview.surrogate import Estimate, Surrogate
 
 
 class Bench(Protocol):

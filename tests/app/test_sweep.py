@@ -13,7 +13,8 @@ from pytestqt.qtbot import QtBot
 
 from app import sweep_state
 from app.desk import Desk
-from app.sweep_controller import SweepController, _remembered
+from app.sweep_controller import SweepController
+from app.sweep_plan import remembered
 from engine.evaluate import mix as mix_module
 from tests.app.tune_kit import write_family
 from widgets.plots.sweep_state import Span, SweepWish
@@ -119,7 +120,7 @@ def test_stop_keeps_cells_and_changed_models_are_not_overwritten(
     count = store.undo_stack.count()
     sweep.adopt(0)
     assert store.undo_stack.count() == count
-    assert _remembered() == replace(GRID, x=Span("param:scale", 0.1, 0.9, 9))  # for the next start
+    assert remembered() == replace(GRID, x=Span("param:scale", 0.1, 0.9, 9))  # for the next start
 
 
 def test_problems_are_said_in_the_panel(desk: Desk, sweep: SweepController) -> None:

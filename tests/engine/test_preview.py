@@ -17,8 +17,9 @@ from engine.preview.basis import Basis, Cell, block_basis, group_basis
 from engine.preview.curve import Curve, chebyshev
 from engine.preview.frame import bounds_of, make_frame
 from engine.preview.grid import Axis, Sweep, linspace, pareto, simplex, simplex_recipe
+from engine.preview.outcomes import TaskRows
 from engine.preview.strip import choose, strip
-from engine.preview.surrogate import Surrogate, TaskRows, estimate, make_surrogate, slopes_of
+from engine.preview.surrogate import Surrogate, estimate, make_surrogate, slopes_of
 from engine.recipe.recipe import ModelRef, Recipe, Rule
 from engine.tuners import Step, find_tuner, tuners
 

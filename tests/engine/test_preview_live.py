@@ -16,7 +16,7 @@ from engine.evaluate.task import Task
 from engine.merge.inputs import Inputs, make_inputs
 from engine.preview import weights as weights_module
 from engine.preview.basis import Basis, Cell, group_basis
-from engine.preview.fill import fill, order_of, slopes
+from engine.preview.fill import fill, order_of
 from engine.preview.frame import by_layer
 from engine.preview.grid import Axis, Sweep
 from engine.preview.session import Live, open_live
@@ -77,7 +77,7 @@ def test_weights_are_left_as_they_were(live: Live) -> None:
     before = {name: tensor.clone() for name, tensor in live.theta.items()}
     logits = [part.copy() for part in live.logits]
     live.at(live.reference + 0.1)
-    slopes(live)
+    live.slopes()
     for name, tensor in live.theta.items():
         assert torch.equal(tensor, before[name])
     live.move(live.reference)
@@ -85,14 +85,14 @@ def test_weights_are_left_as_they_were(live: Live) -> None:
 
 
 def test_slopes_are_those_of_finite_differences(live: Live) -> None:
-    found = slopes(live)
+    found = live.slopes()
     for t, g in ((0, 0), (1, 2), (0, live.reference.shape[1] - 2)):
         up, down = (live.judge(live.at(Cell((t,), (g,)).added(live.reference, h)))[0].loss for h in (5e-3, -5e-3))
         assert found.values[0, t, g] == pytest.approx(-(up - down) / 1e-2, rel=0.03, abs=2e-3)
 
 
 def test_derivatives_agree_with_the_backward_pass(live: Live, surrogate: Surrogate) -> None:
-    from_rows, from_gradient = slopes_of(surrogate).values, slopes(live).values
+    from_rows, from_gradient = slopes_of(surrogate).values, live.slopes().values
     np.testing.assert_allclose(from_rows, from_gradient, rtol=0.1, atol=0.1 * np.abs(from_gradient).max())
 
 
@@ -145,7 +145,7 @@ def test_filling_can_be_stopped_and_goes_on(live: Live) -> None:
 
 def test_the_order_follows_the_slopes(live: Live) -> None:
     made = Surrogate(**{name: getattr(live.surrogate(), name) for name in Surrogate.__slots__})
-    found = slopes(live)
+    found = live.slopes()
     order = order_of(made, slopes=found)
     sizes = np.abs(found.values).sum(0).reshape(-1)
     cells = [e for e in order if e < sizes.size]
@@ -182,7 +182,7 @@ def test_a_method_that_is_merged_anew_has_slopes_and_derivatives(kit: tuple[Reci
     cell = Cell((0,), (1,))
     made = found.surrogate(Basis(found.reference.shape, (cell,)))
     fill(found, made)
-    value = slopes(found).values[0, 0, 1]
+    value = found.slopes().values[0, 0, 1]
     assert value != 0 and slopes_of(made).values[0, 0, 1] == pytest.approx(value, rel=0.15, abs=5e-3)
 
 
@@ -231,10 +231,10 @@ def test_tuning_refuses_test_rows_and_nothing_to_do(kit: tuple[Recipe, Inputs, l
 
 def test_tasks_that_cannot_take_part_say_why(kit: tuple[Recipe, Inputs, list[Task]]) -> None:
     recipe, inputs, tasks = kit
-    odd = replace(tasks[0], name="odd", metric="macro_f1")
+    odd = replace(tasks[0], name="odd", graph=Path("own.onnx"))
     found = open_live(recipe, inputs, [*tasks, odd])
-    assert [t.name for t in found.tasks] == ["digits"] and "accuracy" in str(found.report.dropped["odd"])
-    with pytest.raises(EvalProblem, match="accuracy"):
+    assert [t.name for t in found.tasks] == ["digits"] and "graph" in str(found.report.dropped["odd"])
+    with pytest.raises(EvalProblem, match="not possible"):
         open_live(recipe, inputs, [odd])
     with pytest.raises(EvalProblem):
         open_live(recipe, inputs, [])
