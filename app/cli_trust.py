@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +65,9 @@ def command_verify(arguments: argparse.Namespace) -> int:
 
 def report(found: Integrity, again: Reproduced) -> dict[str, Any]:
     """Everything that was found, as plain data."""
+    from engine.recipe.provenance import made_by
+
+    by = made_by(found.provenance)
     return {
         "path": str(found.path),
         "intact": found.is_intact,
@@ -71,6 +76,8 @@ def report(found: Integrity, again: Reproduced) -> dict[str, Any]:
         "bytes": found.bytes,
         "damage": [{"file": d.file, "tensor": d.tensor, "block": d.block, "what": d.what} for d in found.damage],
         "roots": dict(found.roots),
+        "sha256": dict(found.sha256),
+        "method": asdict(by) | {"is_other": by.is_other} if by.method else None,
         "provenance": dict(found.provenance),
         "reproduced": {"outcome": again.outcome, "tensors": again.tensors, "differing": list(again.differing),
                        "absent": list(again.absent), "class": again.reproducibility, "reason": again.reason},
@@ -86,7 +93,27 @@ def _print(found: Integrity, again: Reproduced) -> None:
         print(f"Intact: {counted(found.files, 'file')}, {counted(found.tensors, 'tensor')}, {found.bytes:,} bytes.")
     else:
         print(f"DAMAGED: {counted(len(found.damage), 'place')}.")
+    for line in made_with(found):
+        print(line)
     print(verdict(again))
+
+
+def made_with(found: Integrity) -> Iterator[str]:
+    """Which method of which version made a model, and whether that is another one than here, in sentences."""
+    from engine.files.text import printable
+    from engine.recipe.provenance import made_by
+
+    by = made_by(found.provenance)
+    if not by.method:
+        return
+    version = f" version {by.version}" if by.version else ""
+    source = f" ({printable(by.variant, 200)})" if by.variant else ""
+    yield f"Made by {printable(by.app, 60) or 'Mixdown'} with {printable(by.title, 60)}{version}{source}."
+    if not by.installed:
+        yield "This method is not installed here."
+    elif by.is_other:
+        yield (f"Here it has version {by.installed}: it may give other bytes from the same recipe. "
+               "Use the version of Mixdown that made the model to reproduce it.")  # fmt: skip
 
 
 def verdict(again: Reproduced) -> str:

@@ -177,7 +177,8 @@ class ExportController(QObject):
         if self._job is not None and self._job.state in ("waiting", "running", "paused"):
             return "An export is running."
         if self._workspace.inputs() is None:
-            return "Waiting for the models to be read."
+            problem = self._workspace.unstackable
+            return str(problem) if problem is not None else "Waiting for the models to be read."
         if not self._form.path.strip():
             return "Choose a folder first."
         if check is None:

@@ -1,8 +1,8 @@
 """Exports in a supervised process of their own: a crash in there costs the export, never the window.
 
 The heavy thread of the window drives it: it sends the job, reads progress, passes on pause and cancel, and ends a
-worker that stops answering. A spare worker loads the engine beforehand, so that an export starts at once. Where no
-process can be started, the export is done in the thread.
+worker that stops answering. Loading torch takes seconds: on Linux the worker forks for each job, so that after a fault
+the next export starts at once. Where no process can be started, the export is done in the thread.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +48,12 @@ SILENT_S = 10.0
 LOADING_S = 120.0
 GRACE_S = 1.8
 """How long a worker may take to stop; then it is ended."""
+REST_S = 2.0
+"""How long a worker may take to be ready again after its job was ended."""
 _MAIN = Path(__file__).resolve().parent.parent / "main.py"
 _TAIL = 20_000
+_STARTER = ThreadPoolExecutor(1, "mixdown-export-starter")
+"""Starts all workers: Linux ends a process whose parent may not outlive it with the thread that started it."""
 
 
 class WorkerDied(MixdownError):
@@ -61,24 +66,50 @@ class _Worker:
     def __init__(self) -> None:
         command = [sys.executable, FLAG] if getattr(sys, "frozen", False) else [sys.executable, str(_MAIN), FLAG]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the worker
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+        self._process = _STARTER.submit(
+            subprocess.Popen[bytes], command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
             start_new_session=True,  # Ctrl+C in a terminal is for the window, which decides
-        )  # fmt: skip
+        ).result()  # fmt: skip
         self.messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.is_ready = False
-        self.last_words = ""
+        self._job = self._said = 0
+        self._rested = threading.Event()
         threading.Thread(target=self._read, name="mixdown-export-lines", daemon=True).start()
 
     @property
     def pid(self) -> int:
-        """Number of the process."""
-        return self._process.pid
+        """Number of the process that exports, or waits for that."""
+        return self._job or self._process.pid
 
     @property
     def is_alive(self) -> bool:
         """Whether it runs."""
         return self._process.poll() is None
+
+    def start(self, job: ExportJob) -> None:
+        """Give it a job."""
+        self._said = os.fstat(self._errors.fileno()).st_size
+        self._rested.clear()
+        self.say(json.dumps(job_to_json(job)).encode("ascii"))
+
+    def rest(self) -> bool:
+        """End its job if there is one; returns whether it is ready for another."""
+        self._end_job()
+        if not self._rested.wait(REST_S) or not self.is_alive:
+            return False
+        self.messages = queue.SimpleQueue()
+        return True
+
+    def last_words(self) -> str:
+        """The end of what was written to stderr since the job was given; the workers' place in it does not move."""
+        end = os.fstat(self._errors.fileno()).st_size
+        begin = max(self._said, end - _TAIL)
+        if hasattr(os, "pread"):
+            found = os.pread(self._errors.fileno(), end - begin, begin)
+        else:
+            self._errors.seek(begin)
+            found = self._errors.read()
+        return found.decode("utf-8", "replace").strip()
 
     def say(self, line: bytes) -> None:
         """Send a line; one that has ended is noticed by its silence."""
@@ -87,21 +118,30 @@ class _Worker:
                 self._process.stdin.write(line + b"\n")
                 self._process.stdin.flush()
 
-    def end(self) -> int:
-        """End it now if it has not ended, and give everything back; returns its exit code."""
+    @property
+    def exit_code(self) -> int:
+        """How it ended; it is given a moment for that."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        return self._process.returncode if self._process.returncode is not None else -9
+
+    def end(self) -> None:
+        """End it now if it has not ended, and give everything back."""
+        self._end_job()
         if self.is_alive:
             self._process.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
-        with suppress(OSError, ValueError):
-            size = self._errors.seek(0, os.SEEK_END)
-            self._errors.seek(max(0, size - _TAIL))
-            self.last_words = self._errors.read().decode("utf-8", "replace").strip()
         for pipe in (self._process.stdin, self._errors):
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
-        return self._process.returncode if self._process.returncode is not None else -9
+
+    def _end_job(self) -> None:
+        """Kill the fork that does the job; one that has ended is not there any more."""
+        if self._job and self._job != self._process.pid:
+            with suppress(OSError):
+                os.kill(self._job, signal.SIGKILL)
 
     def _read(self) -> None:
         out = self._process.stdout
@@ -109,7 +149,13 @@ class _Worker:
             with out, suppress(OSError, ValueError):
                 for line in out:
                     message = json.loads(line)
-                    self.is_ready = self.is_ready or "ready" in message
+                    if "working" in message:
+                        self._job = message["working"]
+                    elif "ready" in message:
+                        self.is_ready = True
+                        if self._job:  # else it has loaded, but the job that it has got has not begun
+                            self._job = 0
+                            self._rested.set()
                     self.messages.put(message)
         self.messages.put(None)
 
@@ -153,7 +199,7 @@ class ExportHost:
         worker = self.current = self._take()
         died, cancelled = True, False
         try:
-            worker.say(json.dumps(job_to_json(job)).encode("ascii"))
+            worker.start(job)
             done = _followed(worker, token)
             died = False
             return done
@@ -164,13 +210,9 @@ class ExportHost:
             raise
         finally:
             self.current = None
-            worker.end()
+            self._put_back(worker, wanted=died or (not cancelled and os.environ.get(VARIABLE) == "process"))
             if died or cancelled:
                 remove_litter(job.out.parent, job.out.name)
-            if died:
-                self.warm()  # it will be tried again
-            elif not cancelled:  # perhaps the window is closing
-                warm()
 
     def _take(self) -> _Worker:
         with self._lock:
@@ -180,6 +222,18 @@ class ExportHost:
         if worker is not None:
             worker.end()
         return _Worker()
+
+    def _put_back(self, worker: _Worker, *, wanted: bool) -> None:
+        """Keep a worker for the next export, start another one in its place, or end it: the window may be closing."""
+        if wanted and worker.rest():
+            with self._lock:
+                spare, self._spare = self._spare, worker
+            if spare is not None:
+                spare.end()
+            return
+        worker.end()
+        if wanted:
+            self.warm()
 
 
 def _followed(worker: _Worker, token: Token) -> Finished:
@@ -204,8 +258,8 @@ def _followed(worker: _Worker, token: Token) -> Finished:
             silent = 0.0
         if limit and (message is None or time.monotonic() > limit):
             raise Cancelled
-        if message is None:
-            raise _died(worker)
+        if message is None or "died" in message:
+            raise _died(worker, code=None if message is None else message["died"])
         if (done := _taken(message, token)) is not None:
             return done
 
@@ -228,18 +282,18 @@ def _taken(message: dict[str, Any], token: Token) -> Finished | None:
     return None
 
 
-def _died(worker: _Worker, why: str = "") -> WorkerDied:
-    """The error that says how a worker ended."""
-    code = worker.end()
+def _died(worker: _Worker, why: str = "", code: int | None = None) -> WorkerDied:
+    """The error that says how a worker ended, or the fork of it that did the job."""
     if not why:
+        code = worker.exit_code if code is None else code
         name = ""
         with suppress(ValueError):
             name = signal.Signals(-code).name if code < 0 else ""
         why = f"it ended with {name}" if name else f"it ended with code {code}"
     error = WorkerDied(f"The process that exported stopped: {why}. The desk and an earlier export are as they were.",
                        hint="Export again; if it stops again, try another device or fewer threads.")  # fmt: skip
-    if worker.last_words:
-        error.add_note(worker.last_words)
+    if words := worker.last_words():
+        error.add_note(words)
     return error
 
 

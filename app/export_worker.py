@@ -1,7 +1,8 @@
 """The process that exports for a window: one job comes in as a line, progress and the result go out as lines.
 
-It loads the engine while it waits, so that a job starts at once. It ends when its job is done, when nobody wants it any
-more, and when the window is gone: then what it had written is removed.
+It loads the engine while it waits, so that a job starts at once. On Linux each job is done by a fork of it: when that
+crashes or hangs, this process is still there with everything loaded, and the next job need not wait for torch. It ends
+when nobody wants it any more, and when the window is gone: then what a job had written is removed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import ctypes
 import faulthandler
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -32,6 +34,8 @@ LAST_S = 2.5
 """How long a job may take to clean up after the window is gone."""
 NICE = 10
 _PR_SET_PDEATHSIG = 1
+_CAN_FORK = sys.platform == "linux"
+"""Elsewhere the systems' own libraries do not survive a fork: there a worker does one job and ends."""
 
 
 class _Channel:
@@ -55,25 +59,53 @@ class _Channel:
         except OSError:
             return b""
 
+    def job(self) -> bytes:
+        """The next job; b"" when the window is gone, or ends this process when there is none for too long."""
+        while True:
+            if sys.platform != "win32" and not select.select([self._into], [], [], IDLE_S)[0]:
+                os._exit(IDLE_CODE)
+            line = self.line()
+            if not line or line.startswith(b"{"):  # else it is about a job that has ended
+                return line
+
 
 def main() -> int:
-    """Wait for a job, do it and tell how it went; the exit code is 0 whatever came of it."""
+    """Wait for jobs, have them done and tell how they ended; the exit code is 0 whatever came of them."""
     channel = _own_pipes()
     _behave()
     _die_with_parent(True)
-    token = Token()
-    signal.signal(signal.SIGTERM, lambda *_: token.cancel())
     channel.tell(alive=os.getpid())
     _load()
     channel.tell(ready=True)
-    idle = threading.Timer(IDLE_S, lambda: os._exit(IDLE_CODE))
-    idle.daemon = True
-    idle.start()
-    line = channel.line()
-    idle.cancel()
-    if not line:
-        return 0
+    while line := channel.job():
+        if not _may_fork():
+            return _work(channel, line)
+        process = os.fork()
+        if process == 0:
+            code = 1
+            try:
+                code = _work(channel, line)
+            finally:
+                os._exit(code)  # nothing of what the parent would do at its end
+        _, status = os.waitpid(process, 0)
+        if os.WIFSIGNALED(status) or os.WEXITSTATUS(status):
+            channel.tell(died=os.waitstatus_to_exitcode(status))
+        channel.tell(ready=True)
+    return 0
+
+
+def _may_fork() -> bool:
+    """Whether a fork can do a job: a CUDA context, should something that was loaded have made one, does not survive."""
+    torch = sys.modules.get("torch")
+    return _CAN_FORK and not (torch is not None and torch.cuda.is_initialized())
+
+
+def _work(channel: _Channel, line: bytes) -> int:
+    """Do one job and tell how it went."""
+    token = Token()
+    signal.signal(signal.SIGTERM, lambda *_: token.cancel())
     _die_with_parent(False)  # from here on it cleans up first
+    channel.tell(working=os.getpid())
     threading.Thread(target=_listen, args=(channel, token), daemon=True).start()
     stop = threading.Event()
     threading.Thread(target=_beat, args=(channel, token, stop), daemon=True).start()

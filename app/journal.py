@@ -69,7 +69,7 @@ def plain(state: State) -> dict[str, Any]:
     """A state as plain data."""
     recipe = to_json(state.recipe)
     return {
-        "recipe": {"extras": {}, **recipe},
+        "recipe": {"extras": {}, "stack": [], **recipe},
         "pins": {name: to_json(pin) for name, pin in state.pins.items()},
         "project": str(state.project) if state.project is not None else "",
         "view": _view(state.view),
@@ -228,11 +228,12 @@ class Journal:
     def put(self, state: State) -> None:
         """Take the newest state; it is on the disk `GAP_S` later at most."""
         with self._changed:
-            self._wanted = state
+            idle, self._wanted = self._wanted is None, state
             if self._thread is None and not self._stopped:
                 self._thread = threading.Thread(target=self._run, name="mixdown-journal", daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
+            if idle:  # else it knows already; waking it at every fader event would only take time from the window
+                self._changed.notify_all()
 
     def flush(self, timeout_s: float = 3.0) -> bool:
         """Make a new base file of the newest state; returns whether that was done in time."""

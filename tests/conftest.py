@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.offline import sitecustomize as offline
+
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MIXDOWN_EXPORT", "thread")  # a process for each export would cost seconds; its tests ask for it
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(offline.__file__).parent), os.getenv("PYTHONPATH")]))
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 
 from engine.errors import MixdownError, NotEnoughDisk, WriteProblem
-from engine.files.durable import fsync_folder
+from engine.files.durable import fsync_folder, is_unsupported, sync
 from engine.files.text import printable
 
-_UNSUPPORTED = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTSUP})
+__all__ = ["explained", "is_unsupported", "sync", "sync_folder"]
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REASONS = {
     errno.EROFS: "The disk is read-only.",
@@ -20,20 +20,6 @@ _REASONS = {
     errno.ENAMETOOLONG: "The name is too long.",
     errno.EIO: "The disk reports an error.",
 }
-
-
-def is_unsupported(error: OSError) -> bool:
-    """Whether the error only says that this file system has no such function."""
-    return error.errno in _UNSUPPORTED
-
-
-def sync(descriptor: int) -> None:
-    """fsync; systems that cannot sync a kind of file are let off."""
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if not is_unsupported(error):
-            raise
 
 
 def explained(error: OSError, target: Path) -> MixdownError:

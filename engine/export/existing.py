@@ -140,6 +140,8 @@ class Workspace:
     def __enter__(self) -> Workspace:
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
+            for folder in self._made:  # their names must be on the disk, or a power cut takes the export with them
+                sync_folder(folder.parent)
             self.path.mkdir()
         except OSError:
             self._remove_parents()

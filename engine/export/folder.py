@@ -11,7 +11,7 @@ from engine.errors import FileProblem, WriteProblem
 from engine.export.beside import small_files
 from engine.export.disk import explained, sync_folder
 from engine.export.existing import SUFFIX, Workspace, put_in_place, remove_litter
-from engine.export.manifest import MANIFEST_NAME, manifest_json
+from engine.export.manifest import MANIFEST_NAME, file_hashes, manifest_json
 from engine.export.options import Exported, ExportOptions
 from engine.export.preflight import bytes_needed, normalised, obstacles, remember_speed
 from engine.export.shards import INDEX_NAME, Shard, index_json, make_shards
@@ -114,9 +114,10 @@ class _Export:
         with WeightWriter(folder, shards, sample=self._options.verify) as writer:
             beside: dict[str, bytes] = {} if self._is_file else self._write_beside(folder, shards)
             fill(writer)
-            roots = writer.finish(self._progress)
-            if not self._is_file:
+            roots = writer.seal()
+            if not self._is_file:  # hashed while the disk takes the bytes
                 beside |= self._write_manifest(folder, shards, roots, beside)
+            writer.finish(self._progress)
             sync_folder(folder)
             if self._options.verify:
                 self._check_headers(folder, shards)
@@ -145,11 +146,11 @@ class _Export:
             write_file(folder / name, data)
         return files
 
-    @staticmethod
     def _write_manifest(
-        folder: Path, shards: tuple[Shard, ...], roots: Mapping[str, str], beside: Mapping[str, bytes]
+        self, folder: Path, shards: tuple[Shard, ...], roots: Mapping[str, str], beside: Mapping[str, bytes]
     ) -> dict[str, bytes]:
-        data = manifest_json({shard.name: (shard.size, roots[shard.name]) for shard in shards}, beside)
+        whole = file_hashes([folder / shard.name for shard in shards], self._progress)
+        data = manifest_json({s.name: (s.size, roots[s.name], whole[s.name]) for s in shards}, beside)
         write_file(folder / MANIFEST_NAME, data)
         return {MANIFEST_NAME: data}
 

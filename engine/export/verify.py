@@ -6,9 +6,9 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from engine.errors import BadProject, FileProblem
 from engine.export.existing import SUFFIX
@@ -24,6 +24,13 @@ from engine.files.opening import open_regular
 from engine.files.text import printable
 from engine.progress import Progress, Silent
 from engine.recipe import provenance
+
+
+class Hash(Protocol):
+    """A hash that takes bytes."""
+
+    def update(self, data: bytes | memoryview, /) -> object:
+        """Take more bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class Integrity:
         bytes: Bytes of these.
         provenance: What the model says about its origin, without the hash tree; empty if it cannot be read.
         roots: Root of the hash tree by weight file.
+        sha256: SHA-256 of whole files, by name, as the manifest says; for the intact ones it is true.
     """
 
     path: Path
@@ -64,6 +72,7 @@ class Integrity:
     bytes: int
     provenance: Mapping[str, Any]
     roots: Mapping[str, str]
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_intact(self) -> bool:
@@ -98,6 +107,7 @@ def check_files(path: Path, progress: Progress | None = None) -> Integrity:
     return Integrity(
         path, tuple(damage), len(manifest.keys() | {file.name for file in weights}), sum(p.tensors for p in found),
         sum(p.bytes for p in found), told, {file.name: p.root for file, p in zip(weights, found, strict=True)},
+        {name: entry["sha256"] for name, entry in manifest.items() if "sha256" in entry},
     )  # fmt: skip
 
 
@@ -166,9 +176,13 @@ def _check_weights(path: Path, entry: Mapping[str, Any] | None, progress: Progre
         known = entry is not None or tree is not None
         return _Part((Damage(path.name, "The header has lost its hashes."),) if known else ())
     assert isinstance(tree, dict)  # by _is_tree
-    damage = list(_check_header(path, told, tree, entry))
-    for info in checkpoint.tensors.values():
-        damage += _check_tensor(info, tree["leaves"].get(info.name), progress)
+    whole = hashlib.sha256()
+    damage = list(_check_header(path, told, tree, entry, whole))
+    wanted = entry.get("sha256") if entry is not None else None
+    for info in sorted(checkpoint.tensors.values(), key=lambda info: (info.start, info.size_bytes)):
+        damage += _check_tensor(info, tree["leaves"].get(info.name), progress, whole if wanted else None)
+    if wanted and not damage and whole.hexdigest() != wanted:
+        damage.append(Damage(path.name, "Its SHA-256 is not the one in the manifest."))
     return _Part(tuple(damage), len(checkpoint.tensors), checkpoint.size_bytes, told, tree["root"])
 
 
@@ -181,13 +195,17 @@ def _is_tree(tree: object) -> bool:
 
 
 def _check_header(
-    path: Path, told: Mapping[str, Any], tree: Mapping[str, Any], entry: Mapping[str, Any] | None
+    path: Path, told: Mapping[str, Any], tree: Mapping[str, Any], entry: Mapping[str, Any] | None, whole: Hash
 ) -> Iterator[Damage]:
-    """The header must be, byte by byte, what the exporter writes for what it says, and have its own root."""
+    """The header must be, byte by byte, what the exporter writes for what it says, and have its own root.
+
+    It is also the beginning of the whole file's hash.
+    """
     first = min((t.start for t in read_header(path).tensors.values()), default=path.stat().st_size)
     descriptor, _ = open_regular(path)
     with os.fdopen(descriptor, "rb") as file:
         raw = file.read(first)
+    whole.update(raw)
     tensors = strict_json.parse(raw[8:], depth=4)
     tensors.pop("__metadata__", None)
     again = header_bytes(tensors, told, tree["leaves"], tree["root"])
@@ -197,7 +215,8 @@ def _check_header(
         yield Damage(path.name, "It is not the file that the manifest names.")
 
 
-def _check_tensor(info: TensorInfo, leaves: str | None, progress: Progress) -> Iterator[Damage]:
+def _check_tensor(info: TensorInfo, leaves: str | None, progress: Progress, whole: Hash | None) -> Iterator[Damage]:
+    """Every block of a tensor against its hash; the bytes also go into the whole file's hash where there is one."""
     if leaves is None or len(leaves) != HEX * block_count(info.size_bytes):
         yield Damage(info.file.name, "Its hashes are not there.", info.name)
         return
@@ -208,8 +227,10 @@ def _check_tensor(info: TensorInfo, leaves: str | None, progress: Progress) -> I
             progress.check()
             part = buffer[: block_size(info.size_bytes, block)]
             file.seek(info.start + block * BLOCK)
-            whole = _fill(file, part)
-            if not whole or hashlib.sha256(part).hexdigest() != leaves[HEX * block : HEX * (block + 1)]:
+            complete = _fill(file, part)
+            if whole is not None:
+                whole.update(part)
+            if not complete or hashlib.sha256(part).hexdigest() != leaves[HEX * block : HEX * (block + 1)]:
                 yield Damage(info.file.name, _about(info, block), info.name, block)
             progress.advance(len(part))
 

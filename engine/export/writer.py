@@ -86,11 +86,8 @@ class WeightWriter:
         self._leaves = Leaves({job: self._leaves.size(job) for job in self._where})
         self._sums, self._room = [], dict.fromkeys(self._sampled, _SAMPLED_BYTES)
 
-    def finish(self, progress: Progress | None = None) -> dict[str, str]:
-        """Write the headers and wait until the disk has everything.
-
-        Args:
-            progress: Asked while waiting, so that a slow disk does not keep a cancelled export alive.
+    def seal(self) -> dict[str, str]:
+        """Write the headers and ask the disk to take everything; `finish` waits for it.
 
         Returns:
             The root of every file's hash tree, by file name.
@@ -100,10 +97,19 @@ class WeightWriter:
             header, roots[shard.name] = sealed(shard, {job: self._leaves.text(job) for job in shard.places})
             _write_at(descriptor, memoryview(header)[8:], 8)
             _write_at(descriptor, memoryview(header)[:8], 0)
-            self._flusher.sync(descriptor, progress or Silent())
+            self._flusher.ask(descriptor)
+        return roots
+
+    def finish(self, progress: Progress | None = None) -> None:
+        """Wait until the disk has everything, headers included.
+
+        Args:
+            progress: Asked while waiting, so that a slow disk does not keep a cancelled export alive.
+        """
+        for descriptor in self._descriptors:
+            self._flusher.wait(descriptor, progress or Silent())
         self._flusher.stop()
         self._flusher.check()
-        return roots
 
     def check_samples(self, progress: Progress) -> None:
         """Read the remembered pieces back from the disk and compare.
@@ -191,11 +197,14 @@ class _Flusher:
             if self._pending[descriptor] >= _FLUSH_BYTES:
                 self._ready.notify_all()
 
-    def sync(self, descriptor: int, progress: Progress) -> None:
-        """Wait until the disk has all of a file; a cancelled job stops waiting."""
+    def ask(self, descriptor: int) -> None:
+        """Begin to sync all of a file, to which nothing more is written."""
         with self._ready:
             self._final.add(descriptor)
             self._ready.notify_all()
+
+    def wait(self, descriptor: int, progress: Progress) -> None:
+        """Wait until the disk has all of a file; a cancelled job stops waiting."""
         while True:
             with self._ready:
                 if self._ready.wait_for(lambda: self._error is not None or descriptor not in self._final, _LOOK_S):

@@ -61,11 +61,16 @@ def connect(url: URL) -> Engine:
     """
     try:
         if url.get_backend_name() != "sqlite":
-            return create_engine(url, pool_size=2, max_overflow=2, pool_pre_ping=True, pool_timeout=_WAIT_S)
+            wait = {"connect_timeout": int(_WAIT_S)} if url.get_backend_name() == "postgresql" else {}
+            return create_engine(url, pool_size=2, max_overflow=2, pool_pre_ping=True, pool_timeout=_WAIT_S,
+                                 connect_args={k: v for k, v in wait.items() if k not in url.query})  # fmt: skip
         made = create_engine(url, poolclass=NullPool, connect_args={"timeout": _WAIT_S})
     except (ImportError, InvalidRequestError, ArgumentError) as error:
+        is_postgres = url.drivername.startswith("postgres")
+        hint = "Install psycopg: pip install 'psycopg[binary]'" if is_postgres else (
+            "Install the Python driver of this database, or use postgresql:// or a file.")  # fmt: skip
         raise BadProject(f"The history's database cannot be used: {printable(error, 200)}.", where=shown(url),
-                         hint="For PostgreSQL install psycopg: pip install 'psycopg[binary]'") from error  # fmt: skip
+                         hint=hint) from error  # fmt: skip
     event.listen(made, "connect", _configure)
     event.listen(made, "begin", _begin)
     return made

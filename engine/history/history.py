@@ -56,7 +56,7 @@ class History:
                 with self._lock.held():
                     told = keeping.heal(self._file)
                     reason = self._upgraded()
-                    keeping.back_up(self._file)
+                    told = " ".join(filter(None, (told, self._kept(self._file))))
             else:
                 reason = self._upgraded()
         except WriteProblem as error:  # a folder that cannot be written: what is there can still be shown
@@ -66,6 +66,18 @@ class History:
         except DATABASE_ERRORS as error:
             raise explained(error, self._url) from error
         return Status(where, reason, told)
+
+    def _kept(self, file: Path) -> str:
+        """Make a backup if it is time for one; a disk that refuses it must not close the history, so it is only told.
+
+        Returns:
+            Why there is none, "" when all is well.
+        """
+        try:
+            keeping.back_up(file)
+        except DATABASE_ERRORS as error:
+            return f"No backup of the history could be made: {explained(error, self._url).message}"
+        return ""
 
     def _upgraded(self) -> str:
         with self._engine.execution_options(**WRITING).begin() as connection:
@@ -221,10 +233,14 @@ class History:
         return self._read(lambda s: tuple((a, b, c) for a, b, c in s.execute(statement)))
 
     def back_up(self) -> Path | None:
-        """Make a backup of an SQLite history if it is time for one."""
+        """Make a backup of an SQLite history if it is time for one.
+
+        Raises:
+            MixdownError: if it cannot be made; the history and its older backups are as they were.
+        """
         if self._file is None or self._lock is None or self.status.is_read_only:
             return None
-        with self._lock.held():
+        with self._told(), self._lock.held():
             return keeping.back_up(self._file)
 
     # Transactions --------------------------------------------------------------------------------------------

@@ -11,10 +11,12 @@ from pathlib import Path
 from engine.files.durable import fsync_folder
 from engine.files.text import printable
 
-KEEP = 3
-"""Backups that are kept."""
+KEEP = 7
+"""Backups that are kept: the newest, and older ones at least a day apart."""
 EVERY_S = 3600.0
-"""A backup is made when the newest is older than this."""
+"""The newest backup is made anew when it is older than this."""
+APART_S = 86_400.0
+"""How much newer than the one before a backup must be to be kept beside it; else it is replaced."""
 _JOURNALS = ("-journal", "-wal", "-shm")
 
 
@@ -67,13 +69,17 @@ def heal(file: Path) -> str:
     return f"The history could not be read ({problem}); it was restored from the backup of {when}.{where}"
 
 
-def back_up(file: Path, *, every_s: float = EVERY_S) -> Path | None:
+def back_up(file: Path, *, every_s: float = EVERY_S, apart_s: float = APART_S) -> Path | None:
     """Copy a sound history beside itself, if it has changed and the newest copy is old enough.
 
-    Call with the lock held. The newest copy is `NAME.backup-1`; older ones move up.
+    Call with the lock held. The newest copy is `NAME.backup-1`; older ones move up once a day, so that a mistake that
+    is noticed late does not find only copies of itself.
 
     Returns:
         The new backup, None if none was made.
+
+    Raises:
+        OSError: if a step fails (or sqlite3.Error); history and older backups are there, nothing else is left.
     """
     newest = next(iter(backups(file)), None)
     if newest is not None:
@@ -83,16 +89,28 @@ def back_up(file: Path, *, every_s: float = EVERY_S) -> Path | None:
     if problem_of(file):
         return None
     temp = file.with_name(f".{file.name}.backup.partial")
-    temp.unlink(missing_ok=True)
-    _copy(file, temp)
-    for number in range(KEEP - 1, 0, -1):
-        older = file.with_name(f"{file.name}.backup-{number}")
-        if older.exists():
-            older.replace(file.with_name(f"{file.name}.backup-{number + 1}"))
     made = file.with_name(f"{file.name}.backup-1")
-    temp.replace(made)
+    temp.unlink(missing_ok=True)
+    try:
+        _copy(file, temp)
+        for number in range(KEEP - 1, 0, -1) if _is_kept(file, apart_s) else ():
+            older = file.with_name(f"{file.name}.backup-{number}")
+            if older.exists():
+                older.replace(file.with_name(f"{file.name}.backup-{number + 1}"))
+        temp.replace(made)
+    except BaseException:
+        for litter in (temp, temp.with_name(f"{temp.name}-journal")):
+            with suppress(OSError):
+                litter.unlink()
+        raise
     fsync_folder(file.parent)
     return made
+
+
+def _is_kept(file: Path, apart_s: float) -> bool:
+    """Whether the newest backup stays beside the one that is made now; clocks that jump keep too many, not too few."""
+    found = backups(file)
+    return len(found) < 2 or abs(found[0].stat().st_mtime - found[1].stat().st_mtime) >= apart_s
 
 
 def _copy(source: Path, target: Path) -> None:

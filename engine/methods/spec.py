@@ -135,6 +135,7 @@ class Method:
             "masks", "spectral").
         summary: One sentence for the method menu.
         paper: Source, with the variant that is the default.
+        version: Raised when the same recipe gives other bytes than before; exports say which one made them.
         space: "delta": the kernel takes task vectors and returns one; "weight": it takes and returns weights.
         scope: What the kernel must see at once. "element": any (n,) piece of a tensor; "rows": whole rows, (r, c)
             where c = numel / shape[0] (tensors of fewer than two dimensions are one row); "tensor": each tensor
@@ -170,6 +171,7 @@ class Method:
     paper: str
     space: Literal["delta", "weight"]
     merge: Kernel
+    version: int = 1
     scope: Scope = "element"
     params: tuple[Param, ...] = ()
     live: Live = "full"

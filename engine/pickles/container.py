@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import tarfile
 import zipfile
 from typing import Any, BinaryIO
 
@@ -82,8 +83,10 @@ def _from_legacy(file: BinaryIO, size: int) -> tuple[Any, dict[str, int]]:
     """Magic number, protocol, system, the pickle, the keys of the storages; then their bytes."""
     file.seek(0)
     data = file.read(min(size, MOST_PICKLE))
-    if data[257:262] == b"ustar":
+    if _is_tar(data[:512]):
         raise refused("it is a tar archive of a very old torch; load it there and save it again")
+    if data[:2] == b"\x1f\x8b":
+        raise refused("it is compressed (gzip), which torch never writes; unpack it first")
     position = 0
     parts: list[Any] = []
     for number in range(5):
@@ -95,6 +98,15 @@ def _from_legacy(file: BinaryIO, size: int) -> tuple[Any, dict[str, int]]:
     if parts[1] != 1001 or type(parts[2]) is not dict or type(parts[4]) is not list:
         raise refused("it is not as torch.save writes it")
     return parts[3], _legacy_storages(file, size, position, parts[4], parts[3])
+
+
+def _is_tar(block: bytes) -> bool:
+    """Whether the first block of a file is a tar header, of whichever kind; nothing is unpacked."""
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except (tarfile.TarError, ValueError):
+        return False
+    return True
 
 
 def _legacy_storages(file: BinaryIO, size: int, position: int, keys: list[Any], value: Any) -> dict[str, int]:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,24 +178,43 @@ def test_after_a_full_disk_nothing_is_missing(tmp_path: Path, monkeypatch: pytes
     assert broken[0] >= 3 and not damaged and found.recipe.gain("e1") == 11
 
 
-def dragged(home: Path) -> subprocess.Popen[bytes]:
-    """A window in a drag without end."""
-    home.mkdir()
-    environment = {**os.environ, "MIXDOWN_HOME": str(home), "QT_QPA_PLATFORM": "offscreen"}
-    return subprocess.Popen([sys.executable, "-m", "tests.app.drag_session"], env=environment, cwd=ROOT,
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+@pytest.fixture
+def drags() -> Iterator[Callable[[Path], Path]]:
+    """Opens windows in a drag without end; gives the file in which each tells what it does."""
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    server = subprocess.Popen([sys.executable, "-m", "tests.app.drag_session"], env=environment, cwd=ROOT,
+                              stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+    assert server.stdin is not None
+
+    def start(home: Path) -> Path:
+        home.mkdir()
+        assert server.stdin is not None
+        server.stdin.write(f"{home}\n".encode())
+        server.stdin.flush()
+        return Path(f"{home}.told")
+
+    yield start
+    server.stdin.close()
+    server.wait()
 
 
-def lost_by_a_kill(child: subprocess.Popen[bytes], home: Path, moment_s: float) -> tuple[int, float]:
+def wait_until(what: Callable[[], bool]) -> None:
+    """Wait up to a minute."""
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def lost_by_a_kill(told_in: Path, home: Path, moment_s: float) -> tuple[int, float]:
     """Kill a window in a drag: whole gestures and seconds that its session lacks."""
-    assert child.stdout is not None
-    assert child.stdout.readline() == b"ready\n"
+    wait_until(lambda: told_in.exists() and b"ready\n" in told_in.read_bytes())
     time.sleep(moment_s)
-    child.send_signal(signal.SIGKILL)
+    process = int(told_in.read_text().split("\n", 1)[0])
+    os.kill(process, signal.SIGKILL)
     killed = time.monotonic()
-    told = [line.split() for line in child.stdout.read().decode().splitlines(keepends=True) if line.endswith("\n")]
-    child.stdout.close()
-    child.wait()
+    wait_until(lambda: not Path(f"/proc/{process}").exists())
+    told = [line.split() for line in told_in.read_text().splitlines(keepends=True)[2:] if line.endswith("\n")]
     session = Session(ProjectStore())
     assert session.file.parent == home and session.ended_badly is not None
     last = session.restore()
@@ -210,12 +229,14 @@ def lost_by_a_kill(child: subprocess.Popen[bytes], home: Path, moment_s: float) 
     return len(ended), killed - float(told[first_lost][2])
 
 
-def check_kills(folder: Path, moments: list[float], monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def check_kills(
+    drags: Callable[[Path], Path], folder: Path, moments: list[float], monkeypatch: pytest.MonkeyPatch
+) -> list[float]:
     """Kill windows at these moments, three that run at once; seconds lost by each kill."""
     seconds = []
     numbered = list(enumerate(moments))
     for batch in (numbered[i : i + 3] for i in range(0, len(numbered), 3)):
-        children = [(dragged(folder / f"home {number}"), folder / f"home {number}", moment) for number, moment in batch]
+        children = [(drags(folder / f"home {number}"), folder / f"home {number}", moment) for number, moment in batch]
         for child, home, moment_s in children:
             monkeypatch.setenv("MIXDOWN_HOME", str(home))
             gestures, lost = lost_by_a_kill(child, home, moment_s)
@@ -224,15 +245,18 @@ def check_kills(folder: Path, moments: list[float], monkeypatch: pytest.MonkeyPa
     return seconds
 
 
-def test_killed_in_a_drag(tmp_path: Path, qapp: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_kills(tmp_path, [0.31, 0.9, 0.1], monkeypatch)
+def test_killed_in_a_drag(
+    drags: Callable[[Path], Path], tmp_path: Path, qapp: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_kills(drags, tmp_path, [0.31, 0.9, 0.1], monkeypatch)
 
 
 @pytest.mark.soak
 def test_killed_in_a_hundred_drags(
-    tmp_path: Path, qapp: object, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
-) -> None:
+    drags: Callable[[Path], Path], tmp_path: Path, qapp: object, monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:  # fmt: skip
     chance = random.Random(6)
-    lost = sorted(check_kills(tmp_path, [chance.uniform(0.0, 2.5) for _ in range(100)], monkeypatch))
+    lost = sorted(check_kills(drags, tmp_path, [chance.uniform(0.0, 2.5) for _ in range(100)], monkeypatch))
     record_property("seconds lost, median and most", (lost[50], lost[-1]))
     (tmp_path / "lost.txt").write_text(f"{lost[50]:.3f} {lost[-1]:.3f}")

@@ -53,17 +53,24 @@ def state_of(out: Path, good: list[str]) -> str:
         return f"unreadable: {error}"
 
 
-def kill_once(models: Family, out: Path, wait_s: float) -> None:
-    """Fork, export, kill."""
+def kill_once(models: Family, out: Path, wait_s: float, *, until_there: bool = False) -> None:
+    """Fork, export, kill some time after an export has begun, or has been made."""
     child = os.fork()
     if child == 0:
         try:
             export_forever(models, out)
         finally:
             os._exit(1)
+    end = time.monotonic() + 30
+    while time.monotonic() < end and not (out.exists() if until_there else _has_begun(out)):
+        time.sleep(0.001)
     time.sleep(wait_s)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+
+
+def _has_begun(out: Path) -> bool:
+    return out.parent.exists() and any(name.startswith(f".{out.name}.partial-") for name in os.listdir(out.parent))
 
 
 def main() -> None:
@@ -78,8 +85,8 @@ def main() -> None:
         os._exit(0)
     os.waitpid(helper, 0)
     good = json.loads((folder / "expected.json").read_text())
-    for _ in range(kills):
-        kill_once(models, out, chance.uniform(0.05, 0.35))
+    for number in range(kills):
+        kill_once(models, out, chance.uniform(0.0, 0.3), until_there=number == 0)
         before = state_of(out, good)
         litter = len(find_litter(out.parent))
         remove_litter(out.parent)

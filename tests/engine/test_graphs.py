@@ -21,6 +21,8 @@ from safetensors.torch import save_file
 
 from engine.errors import Cancelled, EvalProblem, WriteProblem
 from engine.evaluate.data import read_classifier, read_examples
+from engine.evaluate.keying import task_key
+from engine.evaluate.mix import score_recipe
 from engine.evaluate.model import Network, network
 from engine.evaluate.runner import predict
 from engine.evaluate.state import DiskState
@@ -37,6 +39,7 @@ from engine.graphs.values import Measured, Spec, measured_from
 from engine.graphs.writing import OnnxExported, export_onnx
 from engine.merge.plan import make_plan
 from engine.progress import Silent, Token
+from engine.store.cache import ScoreCache
 from tests.engine.evaluate_kit import CONFIG, Project
 
 LLAMA = {
@@ -277,6 +280,61 @@ def test_score_by_a_graph_of_ones_own(project: Project, own: OnnxExported, tmp_p
     onnx.save(renamed, tmp_path / "wrapped.onnx")
     again = score_with_graph(project.model("one"), None, [task], tmp_path / "wrapped.onnx", split="test")[0]
     assert again == score
+
+
+def test_a_task_may_name_its_graph(project: Project, own: OnnxExported) -> None:
+    """The task's graph runs it, whatever runner is wanted; its content is part of the score's key."""
+    folder = own.path.parent
+    plain, recipe = project.save(), project.mix("one", "two")
+    graph = plain.path.parent / "own.onnx"
+    for file in folder.iterdir():
+        (graph.parent / file.name).write_bytes(file.read_bytes())
+    raw = {**project.raw, "format": 2, "head": {**project.raw["head"], "type": "frozen"}}
+    task = project.task({**raw, "name": "graphed", "graph": graph.name})
+    assert task.graph == graph.resolve() and task.graph in task.files
+    cache = ScoreCache(graph.with_name("scores.sqlite"))
+    first, second = (score_recipe(*recipe, [t], cache=cache)[t.name] for t in (plain, task))
+    assert (first.correct, first.count) == (second.correct, second.count)
+    sure = task_key(task, Silent())
+    assert sure != task_key(plain, Silent())
+    for wrong in ("../../own.onnx", "own.safetensors", "/own.onnx"):
+        with pytest.raises(EvalProblem, match="own"):
+            project.task({**raw, "name": "bad", "graph": wrong})
+    graph.write_bytes(b"no graph")
+    assert task_key(task, Silent()) != sure
+    with pytest.raises(EvalProblem):
+        score_recipe(*recipe, [task], cache=cache)
+
+
+def test_scores_of_one_runner_are_not_shown_as_the_others(
+    project: Project, runners: Runners, graphs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, mix, cache, ran = project.save(), project.mix("one", "two"), ScoreCache(tmp_path / "s.sqlite"), list[str]()
+    pick = Runners.pick
+
+    def noted(self: Runners, net: Network, progress: Any) -> Path | None:
+        ran.append(self.wanted)
+        return pick(self, net, progress)
+
+    monkeypatch.setattr(Runners, "pick", noted)
+
+    def score(wanted: Any) -> None:
+        runners.use(wanted, graphs)
+        runners.used.clear()
+        assert score_recipe(*mix, [task], cache=cache)[task.name].count == 64
+
+    score("torch")
+    score("torch")
+    assert ran == ["torch"] and runners.used == {"vit": "torch"}
+    score("onnxruntime")
+    score("onnxruntime")
+    assert ran == ["torch", "onnxruntime"] and runners.used == {"vit": "onnxruntime"}
+    score("auto")  # either will do
+    assert len(ran) == 2 and runners.used == {"vit": "torch"}
+    cache.clear()
+    score("onnxruntime")
+    score("torch")
+    assert ran[2:] == ["onnxruntime", "torch"]
 
 
 def test_a_graph_with_folded_weights_is_refused(project: Project, own: OnnxExported, tmp_path: Path) -> None:

@@ -168,12 +168,13 @@ def test_damage_without_a_backup_starts_anew_and_keeps_the_file(file: Path) -> N
     assert [p.read_bytes()[:7] for p in file.parent.glob("*.damaged *")] == [b"this is"]
 
 
-def test_a_damaged_backup_is_passed_over_and_three_are_kept(file: Path) -> None:
+def test_a_damaged_backup_is_passed_over_and_some_are_kept(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "KEEP", 3)
     history = History(file)
     for number in range(1, 7):
         history.record(facts(number))
         os.utime(file, (time.time() + number, time.time() + number))
-        keeping.back_up(file, every_s=-1e9)
+        keeping.back_up(file, every_s=-1e9, apart_s=0.0)
     assert [p.name[-1] for p in keeping.backups(file)] == ["1", "2", "3"]
     keeping.backups(file)[0].write_bytes(b"x" * 5000)
     file.write_bytes(b"y" * 5000)

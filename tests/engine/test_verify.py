@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
@@ -12,16 +13,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.cli_trust import made_with
 from app.workbench import hashed, provenance
 from engine.errors import BadProject, MixdownError
 from engine.export.folder import ExportOptions, export
+from engine.export.manifest import changed_manifest
 from engine.export.reproduce import reproduce
 from engine.export.tree import BLOCK, Leaves
 from engine.export.verify import check_files
 from engine.files.header import read_header
 from engine.merge.inputs import open_inputs
 from engine.merge.plan import make_plan
-from engine.recipe.provenance import read, to_recipe
+from engine.methods import find
+from engine.recipe.provenance import made_by, read, to_recipe
 from engine.recipe.recipe import Recipe, Rule
 from tests.engine.merge_cases import Family, family, save
 
@@ -112,6 +116,35 @@ def test_files_that_are_gone_or_swapped(trio: Family, tmp_path: Path) -> None:
     assert [d.file for d in check_files(model).damage] == ["README.md"]
     (model / "manifest.json").write_text("{}")
     assert [d.file for d in check_files(model).damage] == ["manifest.json"]
+
+
+def test_the_manifest_has_the_hash_of_every_file_and_verify_compares_it(trio: Family, tmp_path: Path) -> None:
+    model = exported(trio, tmp_path / "out", shard_bytes=30_000)
+    listed = json.loads((model / "manifest.json").read_text())["files"]
+    there = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in model.iterdir() if p.name != "manifest.json"}
+    assert {name: entry["sha256"] for name, entry in listed.items()} == there == check_files(model).sha256
+    listed["model-00001-of-00003.safetensors"]["sha256"] = "0" * 64  # somebody writes a manifest that fits in itself
+    (model / "manifest.json").write_bytes(changed_manifest(listed))
+    assert [d.what for d in check_files(model).damage] == ["Its SHA-256 is not the one in the manifest."]
+    for entry in listed.values():
+        if "tree" in entry:
+            del entry["sha256"]  # as earlier versions wrote it
+    (model / "manifest.json").write_bytes(changed_manifest(listed))
+    assert check_files(model).is_intact
+
+
+def test_method_and_version_are_in_the_model_and_compared(
+    trio: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = check_files(exported(trio.with_method("ties"), tmp_path / "out", trio.with_method("ties").recipe))
+    by = made_by(found.provenance)
+    assert (by.method, by.version, by.installed, by.is_other) == ("ties", 1, 1, False) and "Yadav" in by.variant
+    assert len(list(made_with(found))) == 1
+    ties = replace(find("ties"), version=2)
+    monkeypatch.setattr("engine.recipe.provenance.find", lambda _: ties)
+    assert made_by(found.provenance).is_other and "Here it has version 2" in list(made_with(found))[1]
+    assert not made_by({"method": "ties"}).is_other, "older exports do not say"
+    assert made_by({"method": "ties", "method_version": "x" * 99}).version == 0
 
 
 def test_models_of_others_cannot_be_verified(trio: Family) -> None:

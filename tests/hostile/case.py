@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-Kind = Literal["model", "project", "recipe", "task", "config"]
+Kind = Literal["model", "project", "recipe", "task", "config", "graph"]
 Make = Callable[[Path], Path]
 CANARY = "canary"
 """Name of the folder beside a case that only code out of a file can make."""

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from tests.hostile import folders, headers, pickles, texts
+from tests.hostile import folders, graphs, headers, pickles, texts
 from tests.hostile.case import Case
 
-CASES: dict[str, Case] = {case.name: case for module in (headers, folders, pickles, texts) for case in module.cases()}
-"""Other modules may add theirs: they call `add`."""
+_MODULES = (headers, folders, pickles, texts, graphs)
+CASES: dict[str, Case] = {case.name: case for module in _MODULES for case in module.cases()}
 
 SLOW = frozenset({"folder-many-entries", "archive-many-entries", "archive-deflate-bomb"})
-
-
-def add(case: Case) -> None:
-    """Register a hostile thing of another module (ONNX)."""
-    CASES[case.name] = case
 
 
 def sample(most: int = 5) -> list[str]:

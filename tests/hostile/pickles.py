@@ -154,7 +154,11 @@ def _archives() -> Iterator[tuple[str, Callable[[Path], Path]]]:
     yield "not-a-zip", _plain(b"PK\x03\x04" + b"\0" * 200)
     yield "truncated", _cut
     yield "nested", _nested
-    yield "tar", _tar
+    yield "tar", _tar("w", tarfile.PAX_FORMAT)
+    yield "tar-gnu", _tar("w", tarfile.GNU_FORMAT)
+    yield "tar-ustar", _tar("w", tarfile.USTAR_FORMAT)
+    yield "tar-gz", _tar("w:gz", tarfile.GNU_FORMAT)
+    yield "tar-v7", _tar("w", tarfile.USTAR_FORMAT, is_old=True)
     yield "overlap", _overlap
 
 
@@ -204,14 +208,24 @@ def _nested(folder: Path) -> Path:
     return _plain(zipped(zipped(zipped(pickle.dumps(collections.OrderedDict(), 2)))))(folder)
 
 
-def _tar(folder: Path) -> Path:
-    path = folder / "m.tar"
-    with tarfile.open(path, "w") as archive:
-        for name in ("sys_info", "pickle", "storages", "tensors", "../canary"):
-            info = tarfile.TarInfo(name)
-            info.size = 2
-            archive.addfile(info, io.BytesIO(b"}."))
-    return path.rename(folder / "m.pt")
+def _tar(mode: str, form: int, *, is_old: bool = False) -> Callable[[Path], Path]:
+    """What torch wrote before 2016, with a member that would leave the folder; `is_old` without the magic word."""
+
+    def make(folder: Path) -> Path:
+        path = folder / "m.tar"
+        with tarfile.open(path, mode, format=form) as archive:  # type: ignore[call-overload]  # a plain string
+            for name in ("sys_info", "pickle", "storages", "tensors", "../canary"):
+                info = tarfile.TarInfo(name)
+                info.size = 2
+                archive.addfile(info, io.BytesIO(b"}."))
+        if is_old:
+            data = bytearray(path.read_bytes())
+            data[148:156], data[257:512] = b" " * 8, bytes(255)
+            data[148:156] = b"%06o\0 " % sum(data[:512])
+            path.write_bytes(data)
+        return path.rename(folder / "m.pt")
+
+    return make
 
 
 def _overlap(folder: Path) -> Path:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engine.analyse.gram import gram
+from engine.analyse.overlap import overlap
 from engine.errors import MixdownError
 from engine.export.folder import export
 from engine.files.ancestry import detect_base
@@ -39,6 +41,8 @@ def main() -> None:
     good(home / "base.safetensors", 0)
     open_checkpoint(home / "base.safetensors")
     _try(CASES["value-minus-zero"], home)  # everything is loaded once
+    if any(CASES[name].kind == "graph" for name in sys.argv[2:]):
+        _try(CASES["graph-data-cut"], home)
     for name in sys.argv[2:]:
         sys.stdout.write(json.dumps(_try(CASES[name], home)) + "\n")
         sys.stdout.flush()
@@ -84,6 +88,10 @@ def _steps(case: Case, dropped: Path, home: Path) -> dict[str, dict[str, str]]:
         except Exception as error:
             steps[name] = {"said": f"BUG {type(error).__name__}", "message": str(error)[:500], "where": "", "hint": ""}
 
+    if case.kind == "graph":
+        act("open", lambda: _graph(dropped, home))
+        act("drop", lambda: open_checkpoint(dropped))
+        return steps
     if case.kind != "model":
         recipes: list[Recipe] = []
         act("open", lambda: recipes.extend(_open_text(case, dropped)))
@@ -95,6 +103,7 @@ def _steps(case: Case, dropped: Path, home: Path) -> dict[str, dict[str, str]]:
     if opened:
         base, expert = open_checkpoint(home / "base.safetensors"), opened[0]
         act("preview", lambda: _preview(base, expert))
+        act("overlap", lambda: _overlap(base, expert))
         act("merge", lambda: _merge(base, expert))
         act("export", lambda: _export(base, expert, home / "out"))
     return steps
@@ -124,6 +133,21 @@ def _preview(base: Checkpoint, expert: Checkpoint) -> None:
     describe(expert.tensors, expert.config)
     check(base, expert)
     detect_base([base, expert])
+
+
+def _overlap(base: Checkpoint, expert: Checkpoint) -> None:
+    """All passes over the task vectors that the desk makes."""
+    inputs = make_inputs(base, [expert], [expert.name])
+    if sum(info.size_bytes for info in expert.tensors.values()) < LIMIT_BYTES:
+        gram(inputs, threads=1)
+        overlap(inputs, threads=1)
+
+
+def _graph(path: Path, home: Path) -> None:
+    """Open it as the network of an evaluation of the good base."""
+    from engine.graphs.own import open_graph
+
+    open_graph(path, {name: info.shape for name, info in open_checkpoint(home / "base.safetensors").tensors.items()})
 
 
 def _recipe(base: Checkpoint, expert: Checkpoint) -> Recipe:
