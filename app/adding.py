@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from app.library import Opened, Problems, open_many
 from app.workbench import model_ref
@@ -21,7 +21,13 @@ from engine.progress import Token
 from engine.recipe.recipe import ModelRef, Recipe
 
 MOST_FILES = 64
-"""More models at once than anybody merges: probably a folder dropped by mistake."""
+"""Most models that one drop puts on the desk; of more, the user chooses."""
+
+BATCH = 4
+"""Models that get their rows in one turn of the event loop."""
+
+BATCH_MS = 10
+"""Between two batches the window paints what is there."""
 
 _gestures = itertools.count(1)
 
@@ -47,12 +53,14 @@ class Adding(QObject):
         told: A sentence worth a notification, and the undo action it offers ("" none).
         failed: (path, error) of a file that could not be opened.
         opened: The checkpoints that were dropped and could be opened, before they are in the recipe.
+        manyFound: (paths, target) of more models than one drop puts on the desk; somebody asks which are wanted.
         bundleDropped: Path of a task bundle, whose tasks are wanted rather than the file itself.
     """
 
     proposalChanged = Signal()
     told = Signal(str, str)
     failed = Signal(object, object)
+    manyFound = Signal(list, str)
     bundleDropped = Signal(str)
     opened = Signal(object)
 
@@ -70,13 +78,10 @@ class Adding(QObject):
         """
         wanted = [Path(p) for p in paths]
 
-        def work(token: Token) -> tuple[Opened, Problems]:
+        def work(token: Token) -> tuple[Opened, Problems] | list[Path]:
             found = expand(wanted)
             if len(found) > MOST_FILES:
-                raise MixdownError(
-                    f"{len(found)} models were dropped at once; at most {MOST_FILES} are opened.",
-                    where=str(wanted[0].parent), hint="Drop the base and the experts you want to mix.",
-                )  # fmt: skip
+                return found
             token.check()
             opened, problems = open_many(found, list)
             if not found:
@@ -87,7 +92,8 @@ class Adding(QObject):
 
         self._workspace.runner.submit(
             f"Opening {plural(len(wanted), 'item')}", work, lane="files", shown=False,
-            done=lambda result: self._opened(result[0], result[1], target),
+            done=lambda result: self.manyFound.emit(result, target) if isinstance(result, list) else
+            self._opened(result[0], result[1], target),
             failed=lambda error: self.failed.emit(wanted[0], error),
         )  # fmt: skip
 
@@ -134,11 +140,37 @@ class Adding(QObject):
         fresh = [c for c in checkpoints if str(c.path) not in known]
         if len(fresh) < len(checkpoints) and not reread:
             self.told.emit(f"{plural(len(checkpoints) - len(fresh), 'model')} already on the desk.", "")
-        for checkpoint in fresh:
+        self._add_some(list(fresh), fresh, f"add {next(_gestures)}")
+
+    def _add_some(self, left: Sequence[Checkpoint], fresh: Sequence[Checkpoint], gesture: str) -> None:
+        """Give the next models their rows and the window its turn; all are one undo step.
+
+        Args:
+            left: Models without a row.
+            fresh: All models of this drop.
+            gesture: Of the undo step.
+        """
+        store, recipe = self._workspace.store, self._workspace.recipe
+        for checkpoint in left[:BATCH]:
             recipe = recipe.with_expert(model_ref(recipe, checkpoint.path))
-        gesture = f"add {next(_gestures)}"
         text = recipe.experts[-1].name if len(fresh) == 1 else plural(len(fresh), "expert")
-        self._workspace.store.apply(recipe, f"Add {text}", gesture)
+        store.apply(recipe, f"Add {text}", gesture)
+        if len(left) > BATCH:
+            QTimer.singleShot(BATCH_MS, self, lambda: self._add_more(left[BATCH:], fresh, gesture, recipe))
+        else:
+            self._all_added(fresh, gesture)
+
+    def _add_more(
+        self, left: Sequence[Checkpoint], fresh: Sequence[Checkpoint], gesture: str, expected: Recipe
+    ) -> None:
+        """Go on, unless the user has undone the beginning or opened something else meanwhile."""
+        present = {e.path for e in self._workspace.recipe.experts}
+        if all(e.path in present for e in expected.experts[-BATCH:]):
+            self._add_some(left, fresh, gesture)
+
+    def _all_added(self, fresh: Sequence[Checkpoint], gesture: str) -> None:
+        """Look how the new models fit what is there."""
+        recipe = self._workspace.recipe
         if recipe.base is None and len(recipe.experts) > 1:
             self._look_for_base(gesture)
         elif recipe.base is not None and fresh:

@@ -10,7 +10,7 @@ from typing import Literal
 from PySide6.QtCore import QObject, QTimer
 from PySide6.QtWidgets import QApplication, QFileDialog
 
-from app import features
+from app import features, quiet
 from app.adding import Adding, plural
 from app.demo import demo_recipe
 from app.desk_controller import DeskController
@@ -107,7 +107,7 @@ class Desk(QObject):
         window.canvas.selectionChanged.connect(self._later)
         workspace.settingsChanged.connect(self._on_settings)
         self.jobs.countChanged.connect(self._on_jobs)
-        window.docks["jobs"].visibilityChanged.connect(self.jobs.refresh)
+        window.docks["jobs"].visibilityChanged.connect(self.jobs.refresh_soon)
         for name, action in (("models", "view.models"), ("scores", "view.details"), ("overlap", "view.overlap")):
             window.docks[name].visibilityChanged.connect(
                 lambda _, n=name, a=action: window.commands.check(a, not window.docks[n].isHidden())
@@ -189,6 +189,8 @@ class Desk(QObject):
 
     def _after_start(self) -> None:
         """What can wait until the window is there."""
+        quiet.settle("window")
+        quiet.release(quiet.STARTING)
         self.workspace.change_settings(welcomed=True)
         self.export.tidy()
 
@@ -246,6 +248,8 @@ class Desk(QObject):
         workspace, recipe = self.workspace, self.workspace.recipe
         if not recipe.experts:
             return "Drop a base and its fine-tunes, or open the demo."
+        if recipe.stack:
+            return "Live numbers: none for restacked layers"
         if recipe.base is None:
             return f"{plural(len(recipe.experts), 'model')} · no base yet: drop it on the base well"
         if workspace.live.gram(recipe) is None:
@@ -373,7 +377,9 @@ class Desk(QObject):
         for name, dock in self.window.docks.items():
             if focused is not None and dock.isAncestorOf(focused):
                 return _HELP_PAGES.get(name, "desk")
-        return "desk" if self.window.pages.currentWidget() is self.window.canvas else "index"
+        pages = {"compare": "compare", self.window.canvas.objectName(): "desk"}
+        page = self.window.pages.currentWidget()
+        return pages.get(page.objectName(), "index") if page is not None else "index"
 
 
 def face_of(text: str) -> Face:

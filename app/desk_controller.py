@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from app.columns import Column, coarser, columns, finer, rule_keys, rules_for
+from app.columns import Column, coarser, columns, finer, meant, rule_keys, rules_for
 from app.desk_state import Board, build
 from app.workspace import Workspace
 from engine.errors import MixdownError
@@ -40,6 +40,8 @@ class DeskController(QObject):
         self._expanded: frozenset[str] = frozenset()
         self.grouping = workspace.settings.grouping
         self.board: Board | None = None
+        self._peeked: DeskState | None = None
+        self._cells_kept: tuple[Cell, ...] = ()
         self._made: tuple[Layout, str, frozenset[str], tuple[Column, ...]] | None = None
         self._later = QTimer(self, interval=0, singleShot=True)
         self._later.timeout.connect(self.refresh)
@@ -85,7 +87,17 @@ class DeskController(QObject):
             scores=self._score_texts(),
             overrides=len(self._overrides()),
         )
-        self._canvas.setState(self.board.state)
+        self._canvas.setState(self._peeked or self.board.state)
+
+    def peek(self, state: DeskState | None) -> None:
+        """Show another state on the canvas until None ends it; recipe, selection and undo steps stay as they are."""
+        kept = self._cells_kept if self._peeked is not None else self._canvas.selectedCells()
+        self._peeked, self._cells_kept = state, kept
+        if state is not None:
+            self._canvas.setState(state)
+        else:
+            self.refresh()
+        self._canvas.setSelectedCells(kept)
 
     def _columns(self, layout: Layout) -> tuple[Column, ...]:
         """The columns to show; the same object until something about them changes."""
@@ -124,7 +136,7 @@ class DeskController(QObject):
         return self.board.columns if self.board else ()
 
     def _score_texts(self) -> dict[str, str]:
-        """For each expert with a task of its own: how the mix does there, "93 → 88"."""
+        """For each expert with a task of its own: how the mix does there, "88 of 93 %"; "was …" when stale."""
         scoring, texts = self._workspace.scoring, {}
         mix = scoring.board.mix
         for ref in self._workspace.recipe.experts:
@@ -132,7 +144,8 @@ class DeskController(QObject):
                 own = scoring.board.models.get((ref.path, task.name))
                 now = mix.scores.get(task.name) if mix else None
                 if task.expert == ref.name and own is not None and now is not None:
-                    texts[ref.id] = f"{now.value:.0%} of {own.value:.0%}" if not scoring.is_stale else "…"
+                    values = f"{100 * now.value:.0f} of {100 * own.value:.0f} %"
+                    texts[ref.id] = f"was {values}" if scoring.is_stale else values
         return texts
 
     # Wishes of the canvas ------------------------------------------------------------------------------------
@@ -271,23 +284,7 @@ class DeskController(QObject):
         layout, cells = self._workspace.layout, self._canvas.selectedCells()
         if layout is None or not cells or self.board is None:
             return None
-        cols = [self.columns[c] for c in sorted({c for _, c in cells}) if c < len(self.columns)]
-        keys = [key for col in cols for key in col.keys]
-        tensors = tuple(t for _, _, t in keys if t is not None)
-        layers = {la for la, _, _ in keys if la is not None} or set(layout.layers)
-        kinds = {k for _, k, _ in keys} if all(k for _, k, _ in keys) else {None}
-        whole = None in kinds or kinds >= set(layout.kinds)
-        experts = {e for e, _ in cells}
-        rows = self._workspace.recipe.experts
-        return select.Selection(
-            experts=tuple(e.id for e in rows if e.id in experts),
-            kinds=layout.kinds if whole else tuple(k for k in layout.kinds if k in kinds),
-            layers=tuple(la for la in layout.layers if la in layers),
-            tensors=tensors,
-            every_expert=len(experts) == len(rows),
-            every_kind=whole,
-            every_layer=layers >= set(layout.layers),
-        )
+        return meant(cells, self.columns, layout, [e.id for e in self._workspace.recipe.experts])
 
     def select(self, cells: Sequence[Cell]) -> None:
         """Select cells from elsewhere, as if the mouse had done it."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from app.columns import Cells, Column, cells, membership
+from app.columns import Cells, Column, cells, group_values, membership
+from app.stack_state import FIXED, taking_part
 from engine.files.model import Finding, Layout
 from engine.live.gram import Gram, LiveMetrics, live_metrics
 from engine.methods.spec import Method
 from engine.recipe.recipe import Recipe
-from engine.recipe.resolve import effective, group_spots
+from engine.recipe.resolve import heard
 from widgets.common.colours import expert_colour
 from widgets.desk import state as desk
 
@@ -62,15 +63,14 @@ def build(
         overrides: Finer rules inside the selected cells.
     """
     shown = cells(recipe, layout, cols, method.coefficient)
+    if recipe.stack:
+        shown = replace(shown, values=np.where(taking_part(recipe, layout, cols), shown.values, 0.0))
     metrics = measure(recipe, layout, method, cols, gram) if gram is not None else None
     quality: desk.Quality = "stale" if stale else ("exact" if method.is_linear(dict(recipe.params)) else "estimate")
     low, high = _range(shown.values, method.coefficient)
     state = desk.DeskState(
         experts=tuple(_row(recipe, i, metrics, findings or {}, scores or {}) for i in range(len(recipe.experts))),
-        columns=tuple(
-            desk.Column(layer=c.layer, kind=c.kind, tensor=c.keys[0][2], label=c.label, depth=c.depth,
-                        expandable=c.is_expandable, expanded=c.is_expanded) for c in cols
-        ),
+        columns=_headings(cols),
         values=shown.values,
         mixed=shown.mixed,
         default=method.coefficient,
@@ -80,8 +80,23 @@ def build(
         conflict=None,
         sum_row=_sum_row(recipe, method, shown.values),
         override_count=overrides,
+        fixed=FIXED if recipe.stack else "",
     )  # fmt: skip
     return Board(cols, shown, metrics, state)
+
+
+_known: tuple[tuple[Column, ...], tuple[desk.Column, ...]] = ((), ())
+
+
+def _headings(cols: tuple[Column, ...]) -> tuple[desk.Column, ...]:
+    """The columns as the widget knows them; the same objects at every fader event."""
+    global _known
+    if _known[0] is not cols:
+        _known = cols, tuple(
+            desk.Column(layer=c.layer, kind=c.kind, tensor=c.keys[0][2], label=c.label, depth=c.depth,
+                        expandable=c.is_expandable, expanded=c.is_expanded) for c in cols
+        )  # fmt: skip
+    return _known[1]
 
 
 def measure(recipe: Recipe, layout: Layout, method: Method, cols: tuple[Column, ...], gram: Gram) -> LiveMetrics:
@@ -91,7 +106,7 @@ def measure(recipe: Recipe, layout: Layout, method: Method, cols: tuple[Column, 
 
 def factors(recipe: Recipe, layout: Layout, method: Method) -> np.ndarray:
     """(T, G) factor with which each task vector enters the merged delta, by layer x kind group."""
-    weights = effective(recipe, group_spots(layout), method.coefficient)
+    weights = group_values(recipe, layout, method.coefficient) * heard(recipe)[:, None]
     made = method.factors(weights, dict(recipe.params), [e.name for e in recipe.experts])
     return np.asarray(made, dtype=np.float64)
 
@@ -139,6 +154,20 @@ def _sum_row(recipe: Recipe, method: Method, values: np.ndarray) -> np.ndarray |
     return values.sum(axis=0) if needs and len(values) else None
 
 
+_STEPS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+
+
+def full_scale(top: float) -> float:
+    """The least round number that holds the largest bar: a scale that stays while a fader moves a little.
+
+    A scale that followed every value would also mean painting the whole row at every fader event.
+    """
+    if not np.isfinite(top) or top <= 1e-9:
+        return 1e-9
+    size = 10.0 ** np.floor(np.log10(top))
+    return float(next(step * size for step in _STEPS if step * size >= top * (1 - 1e-12)))
+
+
 def metric_rows(
     recipe: Recipe, metrics: LiveMetrics | None, count: int, quality: desk.Quality
 ) -> tuple[desk.MetricRow, ...]:
@@ -149,7 +178,8 @@ def metric_rows(
     change = metrics.relative if metrics else empty
     top = float(np.nanmax(change)) if metrics is not None and change.size else 1.0
     return (
-        desk.MetricRow(id="change", title="Change ‖Δ‖", unit="%", quality=quality, values=change, high=max(top, 1e-9),
+        desk.MetricRow(id="change", title="Change ‖\u2009Δ\u2009‖", unit="%", quality=quality, values=change,
+                       high=full_scale(top),
                        tooltip="Norm of the merged change as a share of the base's norm, column by column."),
         desk.MetricRow(id="cosine", title="Cosine", low=-1.0, style="bar", quality=quality,
                        values=metrics.cosine[heard].mean(axis=0) if metrics and any(heard) else empty,

@@ -12,7 +12,7 @@ from PySide6.QtCore import QLocale, QObject, QTimer, Signal
 from PySide6.QtGui import QFont, QFontDatabase
 from PySide6.QtWidgets import QApplication
 
-from app import places
+from app import places, quiet
 from app.problems import install_crash_hooks
 from app.version import VERSION
 from widgets.common.icons import app_icon
@@ -35,6 +35,7 @@ class _Teller(QObject):
 
 def make_application(arguments: Sequence[str]) -> QApplication:
     """The application with its name, fonts and icon."""
+    quiet.hold(quiet.STARTING)  # until the window is there
     sys.setswitchinterval(0.002)  # the GUI thread gets its turn sooner while workers compute
     app = QApplication(["mixdown", *arguments])
     app.setApplicationName("Mixdown")
@@ -70,13 +71,15 @@ def open_window(arguments: Sequence[str]) -> int:
         instance = listen_or_leave(paths)
         if instance is None:
             return 0  # the window that runs has the files now
-    from app import crash, export_host, plugins
+    from app import crash, evaluator, export_host, plugins, preview_host
     from app.desk import Desk
 
     loaded = plugins.load()  # before the desk lists the methods
     desk = Desk(app)
     crash.install(desk.session.marker)
     app.aboutToQuit.connect(export_host.HOST.close)
+    evaluator.serve_window()
+    app.aboutToQuit.connect(preview_host.HOST.close)
     if instance is not None:
         _serve(instance, desk)
     teller = _Teller()

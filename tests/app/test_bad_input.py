@@ -14,6 +14,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from app.desk import Desk
+from app.intake import Intake
 from tests.app.models import base_tensors, expert_tensors, write_family, write_model
 from widgets.panels.state import ExportForm
 
@@ -161,5 +162,9 @@ def test_two_hundred_files_at_once(mixed: Desk, tmp_path: Path, settled: Settled
     mixed.shelf.drop([str(f) for f in files], "canvas")
     settled(mixed)
     assert mixed.workspace.recipe == before
-    assert "200 models" in mixed.problem_text()
+    intake = mixed.findChild(Intake)
+    assert isinstance(intake, Intake)
+    qtbot.waitUntil(lambda: intake.dialog is not None and intake.dialog.model.known == 200, timeout=30_000)
+    intake.dialog.reject()
+    assert mixed.workspace.recipe == before, "nothing is added unasked"
     still_fine(mixed, qtbot)

@@ -63,6 +63,7 @@ class DeskBoard(QWidget):
         heads: Row headers of the experts.
         commands: What keys and menus do to the selection.
         keys: The keyboard.
+        hint: What is said below the rows where there is room.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -79,6 +80,7 @@ class DeskBoard(QWidget):
         self.table.keys = self.keys
         self.right, self.below = QScrollBar(Qt.Orientation.Vertical, self), QScrollBar(Qt.Orientation.Horizontal, self)
         self._bottom = 0
+        self.hint = _HINT
         for view in (self.table, self.strip):
             view.viewport().setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self._connect()
@@ -249,7 +251,7 @@ class DeskBoard(QWidget):
         below = QRect(0, self._bottom, self.width(), self.height() - self._bottom)
         if below.height() > 4 * self.fontMetrics().height():
             painter.setPen(colours.dim)
-            painter.drawText(below, Qt.AlignmentFlag.AlignCenter, _HINT)
+            painter.drawText(below, Qt.AlignmentFlag.AlignCenter, self.hint)
 
     # For tests and for other views ---------------------------------------------------------------------------
 

@@ -58,24 +58,32 @@ class CoefficientModel(QAbstractTableModel):
             self.endResetModel()
             return
         self.state, self.pinned = state, state.pinned
-        for row, (before, after) in enumerate(zip(old_pinned, self.pinned, strict=True)):
-            if before is not after:
-                self._tell(row, changed_metrics(before, after))
+        self._tell_pinned(old_pinned)
         changed = changed_cells(old, state)
         for row in np.flatnonzero(changed.any(axis=1)).tolist():
-            self._tell(self.top + row, changed[row])
+            self._tell(self.top + row, self.top + row, changed[row])
         if old.experts != state.experts or any(a is not b for a, b in zip(old_pinned, self.pinned, strict=True)):
             self.headsChanged.emit()
         if old.columns != state.columns and state.columns:
             self.headerDataChanged.emit(Qt.Orientation.Horizontal, 0, len(state.columns) - 1)
 
-    def _tell(self, row: int, flags: np.ndarray) -> None:
-        """Emit dataChanged for every run of flagged cells of a row."""
+    def _tell_pinned(self, old: tuple[MetricRow, ...]) -> None:
+        """Tell about the pinned rows: rows whose changes lie in the same columns together, as a fader causes them."""
+        first, flags = 0, np.zeros(len(self.state.columns), dtype=bool)
+        for row, (before, after) in enumerate(zip(old, self.pinned, strict=True)):
+            here = changed_metrics(before, after) if before is not after else np.zeros_like(flags)
+            if not np.array_equal(here, flags):
+                self._tell(first, row - 1, flags)
+                first, flags = row, here
+        self._tell(first, len(self.pinned) - 1, flags)
+
+    def _tell(self, top: int, bottom: int, flags: np.ndarray) -> None:
+        """Emit dataChanged for every run of flagged columns of some rows."""
         if not flags.any():
             return
         edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
         for first, after in edges.reshape(-1, 2).tolist():
-            self.dataChanged.emit(self.index(row, first), self.index(row, after - 1))
+            self.dataChanged.emit(self.index(top, first), self.index(bottom, after - 1))
 
     def expert_row(self, index: Index) -> int:
         """Row among the experts, or -1 for a pinned row or no index at all."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRect, QRectF, Qt
-from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
+from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, Qt
+from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen, QPixmap
 from PySide6.QtWidgets import QWidget
 
 from widgets.common.format import number_text
@@ -28,6 +28,9 @@ class Ghost:
         nodes: (N, 2) position and score where the network was run; empty while all is estimated.
         here: Where the fader is.
         is_estimate: Whether the curve comes from the surrogate alone.
+        unit: "%" for shares, else the metric's unit, behind plain numbers.
+        places: Digits behind the point of plain numbers.
+        higher_is_better: Which end is the better one.
     """
 
     title: str
@@ -36,6 +39,9 @@ class Ghost:
     nodes: np.ndarray
     here: float
     is_estimate: bool
+    unit: str = "%"
+    places: int = 1
+    higher_is_better: bool = True
 
     @property
     def score(self) -> float:
@@ -45,22 +51,24 @@ class Ghost:
     @property
     def best(self) -> tuple[float, float]:
         """Middle of the best stretch of the range, and the score there."""
-        top = np.flatnonzero(self.shares >= self.shares.max() - 1e-12)
+        merits = self.shares if self.higher_is_better else -self.shares
+        top = np.flatnonzero(merits >= merits.max() - 1e-12)
         runs = np.split(top, np.flatnonzero(np.diff(top) > 1) + 1)
         longest = max(runs, key=len)
-        return float(self.values[longest].mean()), float(self.shares.max())
+        return float(self.values[longest].mean()), float(self.shares[top[0]])
 
     @property
     def sentence(self) -> str:
         """The curve in words."""
         where, top = self.best
         about = "about " if self.is_estimate else ""
-        return f"{one_line(self.title)}: {about}{points(self.score)} here, best {points(top)} near {number(where)}"
+        return (f"{one_line(self.title)}: {about}{self.told(self.score, unit=False)} here, "
+                f"best {self.told(top, unit=False)} near {number(where)}")  # fmt: skip
 
-
-def points(share: float) -> str:
-    """A share in percent points: "84.2"."""
-    return number_text(100 * share, 1)
+    def told(self, value: float, *, unit: bool = True, estimate: bool = False) -> str:
+        """A value as it reads: "84.2 %", "≈84.2 %", "0.812 ρ"."""
+        text = number_text(100 * value, 1) if self.unit == "%" else number_text(value, self.places)
+        return f"{'≈' if estimate else ''}{text}{f' {self.unit}' if unit and self.unit else ''}"
 
 
 class GhostCurve(QWidget):
@@ -70,6 +78,7 @@ class GhostCurve(QWidget):
         super().__init__(parent)
         self.ghost: Ghost | None = None
         self._low, self._high = 0.0, 0.0
+        self._drawn: QPixmap | None = None
         self.setObjectName("ghost")
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)  # what lies below need not be painted with it
@@ -92,7 +101,7 @@ class GhostCurve(QWidget):
             if box.right() > parent.width() - 2:
                 box.moveRight(cell.left() - 3)
             box.moveTop(max(0, min(box.top(), parent.height() - box.height())))
-        self._low, self._high, self.ghost = low - box.top(), high - box.top(), ghost
+        self._low, self._high, self.ghost, self._drawn = low - box.top(), high - box.top(), ghost, None
         self.setAccessibleName(f"Score along this fader. {ghost.sentence}")
         self.setGeometry(box)
         self.show()
@@ -103,8 +112,7 @@ class GhostCurve(QWidget):
         """The fader is somewhere else now."""
         ghost = self.ghost
         if ghost is not None and here != ghost.here:
-            self.ghost = Ghost(title=ghost.title, values=ghost.values, shares=ghost.shares, nodes=ghost.nodes,
-                               here=here, is_estimate=ghost.is_estimate)  # fmt: skip
+            self.ghost = replace(ghost, here=here)
             self.update()
 
     def clear(self) -> None:
@@ -115,30 +123,59 @@ class GhostCurve(QWidget):
     def _ends(self, ghost: Ghost) -> tuple[float, float]:
         """What the left and right edge mean."""
         low, high = float(ghost.shares.min()), float(ghost.shares.max())
+        if self.ghost is not None and self.ghost.unit != "%":
+            gap = max((high - low) * 0.05, abs(low) * _LEAST_SPAN / 2, 1e-6)
+            return low - gap, high + gap
         gap = max(_LEAST_SPAN - (high - low), 0.0) / 2
         low, high = max(0.0, low - gap - 0.01), min(1.0, high + gap + 0.01)
         return low, max(high, low + 0.01)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Plate, curve, nodes, the fader's position, and the scores at both edges."""
-        ghost, colours, painter = self.ghost, inks(), QPainter(self)
+        ghost = self.ghost
         if ghost is None:
             return
+        if self._drawn is None or self._drawn.devicePixelRatio() != self.devicePixelRatioF():
+            self._drawn = self._picture(ghost)  # while the fader moves, only its mark does
+        painter = QPainter(self)
+        painter.drawPixmap(0, 0, self._drawn)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+        painter.setFont(small(self.font()))
+        self._paint_here(painter, ghost)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow the theme."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.FontChange):
+            self._drawn = None
+
+    def _picture(self, ghost: Ghost) -> QPixmap:
+        """Everything that stays while the fader moves."""
+        ratio, colours = self.devicePixelRatioF(), inks()
+        made = QPixmap(self.size() * ratio)
+        made.setDevicePixelRatio(ratio)
+        painter = QPainter(made)
         painter.fillRect(self.rect(), colours.line)
         painter.fillRect(self.rect().adjusted(1, 1, -1, -1), colours.raised)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
         painter.setFont(small(self.font()))
         self._paint_curve(painter, ghost)
         self._paint_words(painter, ghost)
+        painter.end()
+        return made
+
+    def _at(self, ghost: Ghost, value: float, share: float) -> QPointF:
+        """Where a position of the fader and a score lie."""
+        (low, high), left, right = self._ends(ghost), 10.0, self.width() - 10.0
+        first, span = float(ghost.values[0]), max(float(ghost.values[-1] - ghost.values[0]), 1e-9)
+        y = self._low - (value - first) / span * (self._low - self._high)
+        return QPointF(left + (share - low) / (high - low) * (right - left), y)
 
     def _paint_curve(self, painter: QPainter, ghost: Ghost) -> None:
-        colours, ends = inks(), self._ends(ghost)
-        left, right = 10.0, self.width() - 10.0
-        first, span = float(ghost.values[0]), max(float(ghost.values[-1] - ghost.values[0]), 1e-9)
+        colours, left, right = inks(), 10.0, self.width() - 10.0
 
         def at(value: float, share: float) -> QPointF:
-            y = self._low - (value - first) / span * (self._low - self._high)
-            return QPointF(left + (share - ends[0]) / (ends[1] - ends[0]) * (right - left), y)
+            return self._at(ghost, value, share)
 
         painter.setPen(QPen(colours.hair, 1))
         for y in (self._low, self._high):
@@ -154,25 +191,29 @@ class GhostCurve(QWidget):
         painter.setBrush(colours.raised)
         for value, share in ghost.nodes:
             painter.drawEllipse(at(float(value), float(share)), 2.6, 2.6)
-        here = at(ghost.here, ghost.score)
+
+    def _paint_here(self, painter: QPainter, ghost: Ghost) -> None:
+        """The fader's mark and its score."""
+        colours, here = inks(), self._at(ghost, ghost.here, ghost.score)
         painter.setPen(QPen(colours.dim, 1, Qt.PenStyle.DotLine))
-        painter.drawLine(QPointF(left - 6, here.y()), QPointF(right + 6, here.y()))
+        painter.drawLine(QPointF(4, here.y()), QPointF(self.width() - 4, here.y()))
         painter.setPen(QPen(colours.raised, 1))
         painter.setBrush(colours.text)
         painter.drawEllipse(here, 4.0, 4.0)
+        painter.setPen(colours.text)
+        top = QRectF(6, 2, self.width() - 12, painter.fontMetrics().height())
+        painter.drawText(top, int(Qt.AlignmentFlag.AlignRight), ghost.told(ghost.score, estimate=ghost.is_estimate))
 
     def _paint_words(self, painter: QPainter, ghost: Ghost) -> None:
         colours, metrics, line = inks(), painter.fontMetrics(), painter.fontMetrics().height()
-        score = f"{'≈' if ghost.is_estimate else ''}{points(ghost.score)} %"
-        room = self.width() - 12 - metrics.horizontalAdvance(score) - 6
+        widest = max((ghost.told(v, estimate=ghost.is_estimate) for v in self._ends(ghost)), key=len)
+        room = self.width() - 12 - metrics.horizontalAdvance(widest) - 6
         top = QRectF(6, 2, self.width() - 12, line)
-        painter.setPen(colours.text)
-        painter.drawText(top, int(Qt.AlignmentFlag.AlignRight), score)
         painter.setPen(colours.dim)
         painter.drawText(top, int(Qt.AlignmentFlag.AlignLeft),
                          metrics.elidedText(one_line(ghost.title), Qt.TextElideMode.ElideRight, int(room)))  # fmt: skip
         foot = QRectF(6, self.height() - line - 2, self.width() - 12, line)
         low, high = self._ends(ghost)
-        painter.drawText(foot, int(Qt.AlignmentFlag.AlignLeft), f"{points(low)} %")
-        painter.drawText(foot, int(Qt.AlignmentFlag.AlignRight), f"{points(high)} %")
+        painter.drawText(foot, int(Qt.AlignmentFlag.AlignLeft), ghost.told(low, unit=ghost.unit == "%"))
+        painter.drawText(foot, int(Qt.AlignmentFlag.AlignRight), ghost.told(high, unit=ghost.unit == "%"))
         painter.drawText(foot, int(Qt.AlignmentFlag.AlignHCenter), f"best at {number(ghost.best[0])}")

@@ -6,6 +6,7 @@ from PySide6.QtCore import QEvent, QPoint, QRect, QRectF, QSize, Qt, Signal, Sig
 from PySide6.QtGui import QColor, QContextMenuEvent, QFont, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QWidget
 
+from widgets.common.format import NORM
 from widgets.desk.button import DeskButton
 from widgets.desk.gain_box import GainBox
 from widgets.desk.inks import expert_line, inks, paint_chip, small
@@ -173,7 +174,7 @@ class RowHead(QWidget):
 
     def _paint_facts(self, painter: QPainter) -> None:
         """Norm and score: under the buttons when there is a third line, else the shorter one beside them."""
-        norm = f"‖τ‖ {significant(self.row.norm)}" if self.row.norm is not None else ""
+        norm = f"{NORM} {significant(self.row.norm)}" if self.row.norm is not None else ""
         score = one_line(self.row.score_text)
         painter.setFont(small(self.font()))
         painter.setPen(inks().dim)

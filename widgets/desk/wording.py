@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtGui import Qt
 
+from widgets.common.format import NORM
+
 if TYPE_CHECKING:
     from widgets.desk.state import Cell, Column, DeskState, ExpertRow, MetricRow
 
@@ -183,7 +185,7 @@ def expert_tip(expert: ExpertRow) -> str:
     """Tooltip of a row header."""
     lines = [f"{expert.letter} · {expert.name}"]
     if expert.norm is not None:
-        lines.append(f"‖τ‖ {significant(expert.norm)}: norm of the task vector (expert − base)")
+        lines.append(f"{NORM} {significant(expert.norm)}: norm of the task vector (expert − base)")
     lines += [expert.score_text, expert.badge_text]
     return plain("\n".join(line for line in lines if line))
 

@@ -37,6 +37,7 @@ class HistoryPanel(QWidget):
         pinRemoved: Forget a pin (name).
         pinRenamed: Old and new name.
         pinExplained: Explain the difference between a pin (name) and now.
+        pinCompared: Show a pin (name) and now side by side.
     """
 
     stepChosen = Signal(int)
@@ -45,6 +46,7 @@ class HistoryPanel(QWidget):
     pinRemoved = Signal(str)
     pinRenamed = Signal(str, str)
     pinExplained = Signal(str)
+    pinCompared = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -114,6 +116,7 @@ class HistoryPanel(QWidget):
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.addAction("Use this recipe", lambda: self.pinChosen.emit(name))
         menu.addAction("Explain difference to now…", lambda: self.pinExplained.emit(name))
+        menu.addAction(icon("ab"), "Compare with now, side by side", lambda: self.pinCompared.emit(name))
         menu.addAction(icon("rename"), "Rename", lambda: self._pins.edit(index))
         menu.addAction(icon("remove"), "Remove", lambda: self.pinRemoved.emit(name))
         menu.popup(self._pins.viewport().mapToGlobal(at))

@@ -7,7 +7,7 @@ from PySide6.QtGui import QColor, QFont, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from widgets.common.colours import expert_letter
-from widgets.common.format import count_text, number_text, percent_text, plural, range_text
+from widgets.common.format import NORM, count_text, number_text, percent_text, plural, range_text
 from widgets.common.text import ElidedLabel, PlainLabel, plain, tip
 from widgets.common.theme import theme
 from widgets.desk.inks import expert_line, inks, paint_chip
@@ -269,8 +269,8 @@ def merged_text(state: InspectorState) -> str:
 def facts_texts(facts: ExpertFacts) -> list[str]:
     """Like ["‖τ‖ 3.81", "share 42.0 %", "cosine 0.12", "kept 20.0 %"], only what is known."""
     if facts.is_muted:
-        return ["muted", *([f"‖τ‖ {number_text(facts.norm)}"] if facts.norm is not None else [])]
-    parts = [f"‖τ‖ {number_text(facts.norm)}"] if facts.norm is not None else []
+        return ["muted", *([f"{NORM} {number_text(facts.norm)}"] if facts.norm is not None else [])]
+    parts = [f"{NORM} {number_text(facts.norm)}"] if facts.norm is not None else []
     if facts.share is not None:
         parts.append(f"share {percent_text(facts.share)}")
     if facts.cosine is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from widgets.common.text import ElidedLabel
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from widgets.panels.state import JobRow
 
 OVER = ("done", "failed", "cancelled")
+
+AT_ONCE = 4
+"""Lines that are made in one turn of the event loop."""
 
 
 class JobsPanel(QWidget):
@@ -38,6 +41,8 @@ class JobsPanel(QWidget):
         self.setObjectName("jobs")
         self.state: tuple[JobRow, ...] = ()
         self._lines: dict[int, JobLine] = {}
+        self._more = QTimer(self, interval=20, singleShot=True)
+        self._more.timeout.connect(self._show_lines)
         self._count = dim(ElidedLabel())
         self._clear = QPushButton("Clear")
         self._clear.setObjectName("jobs-clear")
@@ -62,16 +67,25 @@ class JobsPanel(QWidget):
     def set_state(self, state: tuple[JobRow, ...]) -> None:
         """Show other jobs; a job that stays keeps its line, its focus and its open log."""
         self.state = state
-        wanted = [row.number for row in state]
-        if wanted != list(self._lines):
-            self._arrange(wanted)
-        for row in state:
-            self._lines[row.number].show_job(row)
+        self._show_lines()
         self._area.setVisible(bool(state))
         self._empty.setVisible(not state)
         self._count.setText(count_text(state))
         self._clear.setVisible(bool(state))
         self._clear.setEnabled(any(row.state in OVER for row in state))
+
+    def _show_lines(self) -> None:
+        """Lines for the jobs; of many new ones only some at once, the others after the window had its turn."""
+        fresh = [row.number for row in self.state if row.number not in self._lines]
+        late = set(fresh[AT_ONCE:])
+        shown = [row for row in self.state if row.number not in late]
+        wanted = [row.number for row in shown]
+        if wanted != list(self._lines):
+            self._arrange(wanted)
+        for row in shown:
+            self._lines[row.number].show_job(row)
+        if late:
+            self._more.start()
 
     def _arrange(self, wanted: list[int]) -> None:
         """Remove, add and order lines."""

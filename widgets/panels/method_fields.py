@@ -13,6 +13,7 @@ from PySide6.QtCore import QLocale, QSignalBlocker, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent, QValidator, QWheelEvent
 from PySide6.QtWidgets import QAbstractSpinBox, QCheckBox, QComboBox, QDoubleSpinBox, QLineEdit, QVBoxLayout, QWidget
 
+from widgets.common.pieces import INDENT
 from widgets.common.text import plain, tip
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class NumberField(QDoubleSpinBox):
         self.setRange(*(_WIDEST * s if end is None else end for s, end in ((-1, param.low), (1, param.high))))
         self.setSingleStep(max(1.0, round(param.step)) if self._whole else param.step)
         self.setKeyboardTracking(False)
+        self.lineEdit().setTextMargins(INDENT, 0, 0, 0)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setCorrectionMode(QAbstractSpinBox.CorrectionMode.CorrectToNearestValue)
         self.valueChanged.connect(self._on_changed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtWidgets import QFrame, QGridLayout, QTextBrowser, QWidget
+from PySide6.QtWidgets import QGridLayout, QTextBrowser, QWidget
 
 from widgets.common.text import PlainLabel, tip
 from widgets.desk.inks import small
@@ -15,7 +15,7 @@ from widgets.panels.panel_parts import EmptyHint, bold, column, dim, icon_button
 from widgets.panels.state import SentenceState
 
 if TYPE_CHECKING:
-    from PySide6.QtGui import QResizeEvent
+    from PySide6.QtGui import QKeyEvent, QResizeEvent
 
     from engine.methods.spec import Param, Value
 
@@ -89,6 +89,8 @@ class MethodPanel(QWidget):
         for row in self._rows:
             row.field.edited.connect(self.paramEdited)
             row.own.edited.connect(self.paramEdited)
+        if self._rows:
+            QWidget.setTabOrder(self._rows[-1].last_stop, self._help)  # the fields were made later than the help
 
 
 class _Row:
@@ -118,6 +120,12 @@ class _Row:
         form.addWidget(self._reset, 3 * place, 2, 2, 1)
         form.addWidget(self.own, 3 * place + 2, 0, 1, 3)
 
+    @property
+    def last_stop(self) -> QWidget:
+        """The row's last place in the order of Tab."""
+        stops = [w for w in (self.own, *self.own.findChildren(QWidget)) if w.focusPolicy() & Qt.FocusPolicy.TabFocus]
+        return stops[-1] if stops else self._reset
+
     def show_value(self, value: Value, experts: tuple[str, ...]) -> None:
         """Show a value; the reset button is there while it is not the default."""
         self.field.show_value(value, experts)
@@ -134,14 +142,20 @@ class _Row:
             widget.deleteLater()
 
 
+_LOOK = """QTextBrowser { background: transparent; border: 1px solid transparent; padding: 0; }
+QTextBrowser:focus { border-color: palette(highlight); }"""
+
+
+_MOVES = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown)
+
+
 class HelpText(QTextBrowser):
     """Our own Markdown, as tall as its text; opens no links and loads nothing."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setOpenLinks(False)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setStyleSheet("QTextBrowser { background: transparent; border: none; padding: 0; }")
+        self.setStyleSheet(_LOOK)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("About the method")
@@ -158,6 +172,13 @@ class HelpText(QTextBrowser):
         """Nothing: help has no pictures."""
         return None
 
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Keys that move on belong to the area around, because all of the text is here."""
+        if event.key() in _MOVES:
+            event.ignore()
+        else:
+            super().keyPressEvent(event)
+
     def minimumSizeHint(self) -> QSize:
         """Any width."""
         return QSize(40, 20)
@@ -168,6 +189,6 @@ class HelpText(QTextBrowser):
         self._fit()
 
     def _fit(self) -> None:
-        height = int(self.document().size().height()) + 4
+        height = int(self.document().size().height()) + 6
         if height != self.height():
             self.setFixedHeight(height)

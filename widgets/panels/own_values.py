@@ -37,6 +37,7 @@ class OwnValues(QWidget):
         self.param = param
         self._experts: tuple[str, ...] = ()
         self._lines: list[_Line] = []
+        self._shown: tuple[Mapping[str, Value], tuple[str, ...]] = ({}, ())
         self.toggle = QToolButton()
         self.toggle.setCheckable(True)
         self.toggle.setAutoRaise(True)
@@ -61,32 +62,44 @@ class OwnValues(QWidget):
         self.setVisible(self.param.each and len(experts) > 1)
         if not self.param.each:
             return
-        if experts != self._experts:
-            self._rebuild(experts)
-        common = values.get(self.param.name, self.param.default)
-        own = {expert: values.get(key(self.param.name, expert)) for expert in experts}
-        for line in self._lines:
-            line.show_value(own[line.expert], common)
-        count = sum(value is not None for value in own.values())
+        self._shown = values, experts
+        count = sum(key(self.param.name, expert) in values for expert in experts)
         self.toggle.setText(f"{count} of {len(experts)} have their own" if count else "Same for all experts")
         self.toggle.setAccessibleName(f"{self.param.label} of each expert: {self.toggle.text()}")
         if count and not self.toggle.isChecked():
             self.toggle.setChecked(True)
+        else:
+            self._show_lines()
+
+    def _show_lines(self) -> None:
+        """Bring the lines up to date; while they are folded away there are none to make."""
+        values, experts = self._shown
+        if not self.toggle.isChecked():
+            return
+        if experts != self._experts:
+            self._rebuild(experts)
+        common = values.get(self.param.name, self.param.default)
+        for line in self._lines:
+            line.show_value(values.get(line.name), common)
 
     def _rebuild(self, experts: tuple[str, ...]) -> None:
-        for line in self._lines:
+        """Lines of experts that stay in their places stay; the others are made anew."""
+        kept = next((i for i, (a, b) in enumerate(zip(self._experts, experts, strict=False)) if a != b),
+                    min(len(self._experts), len(experts)))  # fmt: skip
+        for line in self._lines[kept:]:
             line.remove_from(self._grid)
-        self._experts = experts
-        self._lines = [_Line(self.param, expert, place, self._grid) for place, expert in enumerate(experts)]
-        for line in self._lines:
+        fresh = [_Line(self.param, expert, kept + i, self._grid) for i, expert in enumerate(experts[kept:])]
+        for line in fresh:
             line.field.edited.connect(self.edited)
             line.reset.clicked.connect(lambda _=False, name=line.name: self.edited.emit(name, None, ""))
+        self._experts, self._lines = experts, [*self._lines[:kept], *fresh]
 
     def _unfold(self, unfolded: bool) -> None:
         self._list.setVisible(unfolded)
         self.toggle.setArrowType(Qt.ArrowType.DownArrow if unfolded else Qt.ArrowType.RightArrow)
         with QSignalBlocker(self.toggle):
             self.toggle.setChecked(unfolded)
+        self._show_lines()
 
 
 class _Line:

@@ -232,3 +232,12 @@ class EmptyHint(QWidget):
         """Say something else to do."""
         self._hint.setText(hint)
         self.setAccessibleName(f"{self._title.text()} {hint}")
+
+
+def is_seen(widget: QWidget) -> bool:
+    """Whether any of a widget is on the screen of its window.
+
+    A dock behind another tab is visible for Qt, which only moves it out of the window; it can be left alone all
+    the same until its tab is chosen.
+    """
+    return widget.isVisible() and not widget.visibleRegion().isEmpty()

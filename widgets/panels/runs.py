@@ -25,6 +25,7 @@ _COMMANDS = (
     ("use", "faders", "Use recipe", "Put the run's recipe on the desk; undo brings yours back (Enter)"),
     ("rerun", "retry", "Run again", "Make the same model again, beside the old one, and compare the bytes (R)"),
     ("compare", "ab", "Compare", "Explain the difference of two runs: recipes, weights, scores (C)"),
+    ("beside", "beside", "Side by side", "Two desks, A − B, scores with the interval of their difference (B)"),
     ("folder", "folder", "Open folder", "Show the run's output in the file manager"),
     ("star", "star", "Star", "Star the selected runs, or take their stars away (S)"),
     ("tag", "tag", "Tag…", "Put words on the selected runs (T)"),
@@ -127,8 +128,9 @@ class RunsPanel(QWidget):
         self._columns.clicked.connect(self._choose_columns)
         save = icon_button("Save as CSV", "export", "Save the listed runs as CSV")
         save.clicked.connect(lambda: self.commanded.emit("csv", []))
-        bar.addWidget(self._columns)
-        bar.addWidget(save)
+        self._on_lists = (self._columns, save)
+        for button in self._on_lists:
+            bar.addWidget(button)
         return bar
 
     # What is shown -------------------------------------------------------------------------------------------
@@ -142,6 +144,8 @@ class RunsPanel(QWidget):
         self._empty.setVisible(not has_any)
         if state.is_off:
             self._empty.set_hint("The history is switched off, so runs are not recorded.")
+        for widget in (*self._on_lists, self.filter):
+            widget.setEnabled(has_any)
         noun = "run" if state.total == 1 else "runs"
         self._count.setText("" if not has_any else "no run fits" if not state.total else f"{state.total:,} {noun}")
         text = state.problem or state.note
@@ -189,7 +193,8 @@ class RunsPanel(QWidget):
         chosen = self.table.chosen_runs()
         lines = [line for line in self.model.rows if line.id in set(chosen)] if len(chosen) == 1 else []
         is_one, may_write = len(chosen) == 1, not self.state.is_read_only
-        can = {"use": is_one, "rerun": is_one, "compare": len(chosen) in (1, 2), "note": is_one and may_write,
+        can = {"use": is_one, "rerun": is_one, "compare": len(chosen) in (1, 2),
+               "beside": len(chosen) in (1, 2), "note": is_one and may_write,
                "folder": bool(lines and lines[0].has_output)}  # fmt: skip
         for name, button in self._buttons.items():
             marks = name in ("star", "tag", "delete")

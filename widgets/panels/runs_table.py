@@ -21,7 +21,7 @@ class RunsTable(QTableView):
 
     Signals:
         chosen: Enter or a double click on a run.
-        pressed_key: A command's key: "delete", "star", "tag", "note", "rerun", "compare".
+        pressed_key: A command's key: "delete", "star", "tag", "note", "rerun", "compare", "beside".
         sortWanted: (column name, descending).
         menuWanted: Where, in the coordinates of the screen.
     """
@@ -114,9 +114,9 @@ class RunsTable(QTableView):
             self.chosen.emit(self._model.rows[index.row()].id)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Enter uses a recipe; Delete, S, T, N, R and C are commands; everything else moves."""
+        """Enter uses a recipe; Delete, S, T, N, R, C and B are commands; everything else moves."""
         keys = {Qt.Key.Key_Delete: "delete", Qt.Key.Key_S: "star", Qt.Key.Key_T: "tag", Qt.Key.Key_R: "rerun",
-                Qt.Key.Key_C: "compare", Qt.Key.Key_N: "note"}  # fmt: skip
+                Qt.Key.Key_C: "compare", Qt.Key.Key_B: "beside", Qt.Key.Key_N: "note"}  # fmt: skip
         index = self.currentIndex()
         plain = event.modifiers() in (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.KeypadModifier)
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and index.isValid():

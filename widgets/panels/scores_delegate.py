@@ -147,13 +147,13 @@ def _abouts(row: TaskScore) -> tuple[str, ...]:
     margin, unit = margin_text(row.mix), "" if row.mix.unit in ("", "%") else f" {row.mix.unit}"
     count = f"{row.mix.count} rows {margin}{unit}"
     if row.mix.metric == "Accuracy":
-        return (count, f"{margin}{unit}")
+        return (count, f"n {row.mix.count} {margin}{unit}", f"{margin}{unit}")
     return (f"{row.mix.metric}, {count}", count, f"{row.mix.count} rows {margin}", margin)
 
 
 def _fitting(painter: QPainter, box: QRect, texts: tuple[str, ...]) -> str:
-    """The first text that fits, else the last one."""
-    return next((t for t in texts if painter.fontMetrics().horizontalAdvance(t) <= box.width()), texts[-1])
+    """The first text that fits, else the last one; eliding counts parts of pixels, so one is kept free."""
+    return next((t for t in texts if painter.fontMetrics().horizontalAdvance(t) < box.width() - 1), texts[-1])
 
 
 def _unbold(painter: QPainter) -> QFont:

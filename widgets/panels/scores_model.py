@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TASK, BASE, EXPERT, MIX, DELTA, VERDICT = range(6)
-HEADERS = ("Task", "Base", "Expert", "Mix", "Δ base", "Verdict")
+HEADERS = ("Task", "Base, %", "Expert, %", "Mix, %", "Δ base", "Verdict")
 HEADER_TIPS = (
     "The task, the rows its mix is scored on and half of the 95 % interval",
     "Score of the base",

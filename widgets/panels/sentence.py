@@ -138,8 +138,11 @@ class Sentence(QWidget):
         state, chosen = self.state, self.state.chosen
         _say(self._method, chosen.title if chosen else "choose", chosen.summary if chosen else "How experts are merged")
         if state.methods != self._methods:
-            self._methods = state.methods
-            self._fill_menu()
+            old, self._methods = self._methods, state.methods
+            if [(c.id, c.family) for c in old] == [(c.id, c.family) for c in self._methods]:
+                self._update_menu(old)
+            else:
+                self._fill_menu()
         for action in self._actions:
             if action.data() == state.method:
                 action.setChecked(True)
@@ -164,12 +167,16 @@ class Sentence(QWidget):
                 submenu.addActions(mine)
                 self._families.append(submenu)
 
+    def _update_menu(self, old: tuple[MethodChoice, ...]) -> None:
+        """Say of methods that stay where they are what can be chosen now; another model changes that of some."""
+        for action, before, choice in zip(self._actions, old, self._methods, strict=True):
+            if choice != before:
+                _say_method(action, choice)
+
     def _method_action(self, choice: MethodChoice, group: QActionGroup) -> QAction:
-        title = f"{choice.title} ({choice.reason})" if choice.reason else choice.title
-        action = QAction(button_text(title), self._menu, checkable=True)
+        action = QAction(self._menu, checkable=True)
         action.setData(choice.id)
-        action.setToolTip(tip(choice.summary))
-        action.setEnabled(not choice.reason)
+        _say_method(action, choice)
         action.triggered.connect(lambda: self._choose(choice.id))
         group.addAction(action)
         return action
@@ -280,3 +287,11 @@ def _say(button: QToolButton, text: str, hint: str) -> None:
         button.setText(text)
         button.setAccessibleName(f"{button.property('word')}: {text.replace('&&', '&')}")
     button.setToolTip(tip(hint))
+
+
+def _say_method(action: QAction, choice: MethodChoice) -> None:
+    """Title of a method, and why it cannot be chosen where it cannot."""
+    title = f"{choice.title} ({choice.reason})" if choice.reason else choice.title
+    action.setText(button_text(title))
+    action.setToolTip(tip(choice.summary))
+    action.setEnabled(not choice.reason)
