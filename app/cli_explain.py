@@ -12,7 +12,6 @@ from engine.errors import BadRecipe, Mismatch
 
 if TYPE_CHECKING:
     from engine.live.explain import Explained
-    from engine.merge.inputs import Inputs
     from engine.progress import Token
     from engine.recipe.recipe import Recipe
 
@@ -78,24 +77,16 @@ def command_explain(arguments: argparse.Namespace) -> int:
 
 
 def _scores(first: Recipe, second: Recipe, limit: int | None, token: Token) -> list[dict[str, Any]]:
-    """For every task of both recipes the two scores, their difference and its 95 % interval."""
-    from app.workbench import open_recipe
-    from engine.evaluate.mix import score_recipe
-    from engine.evaluate.score import difference
-    from engine.evaluate.task import load_task
+    """For every task of both recipes the two scores, second - first and its 95 % interval, paired on the same rows."""
+    from app.cli_compare import measured_table
 
-    tasks = [load_task(Path(p)) for p in dict.fromkeys(t.path for t in (*first.tasks, *second.tasks))]
-
-    def measured(recipe: Recipe) -> dict[str, Any]:
-        inputs: Inputs = open_recipe(recipe).inputs
-        return dict(score_recipe(recipe, inputs, tasks, limit=limit, progress=token))
-
-    before, after, found = measured(first), measured(second), []
-    for name, score in before.items():
-        low, high = difference(score, after[name])
-        found.append({"task": name, "first": score.value, "second": after[name].value,
-                      "difference": after[name].value - score.value, "low": low, "high": high,
-                      "rows": score.count})  # fmt: skip
+    found = []
+    for row in measured_table(first, second, limit, token):
+        made = row.difference
+        if made is not None:
+            found.append({"task": row.task, "first": made.first.value, "second": made.second.value,
+                          "difference": -made.value, "low": -made.high, "high": -made.low, "rows": made.first.count,
+                          "interval": made.words, "p": made.p, "metric": made.first.metric})  # fmt: skip
     return found
 
 
@@ -123,6 +114,7 @@ def _write_csv(found: Explained) -> None:
 
 def _print(found: Explained, scores: list[dict[str, Any]]) -> None:
     """For people: at most 12 changes and 10 places."""
+    from engine.evaluate.measures import find_measure
     from engine.files.text import printable
 
     if not found.changes:
@@ -137,5 +129,9 @@ def _print(found: Explained, scores: list[dict[str, Any]]) -> None:
         place = found.groups[g].place
         print(f"  {place.layer:>8} {place.kind:<10} {found.relative[g]:9.3%}")
     for score in scores:
-        print(f"{printable(score['task']):<20} {score['first']:.1%} → {score['second']:.1%}   "
-              f"{score['difference']:+.1%} (95 %: {score['low']:+.1%} … {score['high']:+.1%})")  # fmt: skip
+        share, places = (measure := find_measure(score["metric"])).unit == "%", measure.places
+        apart = [f"{score[k]:+.1%}" if share else f"{score[k]:+.{places}f}" for k in ("difference", "low", "high")]
+        print(f"{printable(score['task']):<20} {measure.text(score['first'])} → {measure.text(score['second'])}   "
+              f"{apart[0]} (95 %: {apart[1]} … {apart[2]})")  # fmt: skip
+    for words in dict.fromkeys(score["interval"] for score in scores):
+        print(f"intervals: {words}")

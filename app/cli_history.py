@@ -20,12 +20,13 @@ _EPILOG = """examples:
   main.py history --csv --filter "created>=2026-01" > runs.csv
   main.py history show 12 --json
   main.py history star 12 13 · unstar 12 · tag 12 good · untag 12 good · note 12 "try again"
+  main.py history compare 12 13 --score --json           what is different; scores with the interval of A - B
   main.py history delete 12 · restore 12                 nothing is lost; files stay
 
 a filter is words, and conditions on id created kind title method base experts input score rows seconds bytes device
 output tag note star score.TASK param.NAME with = != < <= > >= and ~ (contains); scores are percents; dates are UTC
 """
-_ACTIONS = ("list", "show", "star", "unstar", "tag", "untag", "note", "delete", "restore")
+_ACTIONS = ("list", "show", "star", "unstar", "tag", "untag", "note", "delete", "restore", "compare")
 _LISTED = ("id", "created", "kind", "title", "score", "seconds", "bytes", "output")
 
 
@@ -39,6 +40,8 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     history.add_argument("--sort", default="created", metavar="COLUMN", help="default: created")
     history.add_argument("--ascending", action="store_true", help="smallest first")
     history.add_argument("--limit", type=int, default=0, metavar="N", help="at most N runs (50; all as JSON and CSV)")
+    history.add_argument("--score", action="store_true",
+                         help="compare: score both on the same rows (at most --limit of each task)")  # fmt: skip
     history.add_argument("--deleted", action="store_true", help="the deleted runs instead")
     history.add_argument("--url", default="", metavar="URL",
                          help="another history: a file, or for instance postgresql://user@host/mixdown")  # fmt: skip
@@ -60,8 +63,12 @@ def command_history(arguments: argparse.Namespace) -> int:
     try:
         if arguments.action == "list":
             _list(history, arguments)
+        elif arguments.action == "compare":
+            from app.cli_compare import compare_runs
+
+            compare_runs(history, arguments.rest, arguments)
         elif arguments.action == "show":
-            _show([history.run(n) for n in _numbers(arguments.rest)], as_json=arguments.json)
+            _show([history.run(n) for n in run_numbers(arguments.rest)], as_json=arguments.json)
         else:
             _mark(history, arguments.action, arguments.rest)
     finally:
@@ -69,7 +76,12 @@ def command_history(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _numbers(texts: list[str]) -> list[int]:
+def run_numbers(texts: list[str]) -> list[int]:
+    """The numbers of runs.
+
+    Raises:
+        OutOfRange: if there are none, or something else.
+    """
     if not texts:
         raise OutOfRange("Which run?", hint="Give its number, as in: main.py history show 12")
     for text in texts:
@@ -80,7 +92,7 @@ def _numbers(texts: list[str]) -> list[int]:
 
 def _mark(history: Any, action: str, rest: list[str]) -> None:
     word = action in ("tag", "untag", "note")
-    numbers = _numbers(rest[:-1] if word else rest)
+    numbers = run_numbers(rest[:-1] if word else rest)
     for number in numbers:
         history.run(number)  # says so if there is none
     if action in ("star", "unstar"):

@@ -5,12 +5,13 @@ Pure functions without Qt. A column knows which rules a fader writes and which l
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from engine.files.model import Layout
+from engine.recipe import select
 from engine.recipe.recipe import Recipe, Rule
 from engine.recipe.resolve import Spot, group_spots, resolve
 
@@ -130,6 +131,7 @@ def cells(recipe: Recipe, layout: Layout, cols: tuple[Column, ...], default: flo
 
     A cell whose groups all agree shows their value; otherwise it shows what its own rule says and is mixed.
     """
+    global _resolved
     tensor_rules = {r.tensor: r for r in recipe.rules if r.tensor is not None}
     spots: list[Spot] = [*group_spots(layout)]
     groups = len(spots)
@@ -138,6 +140,7 @@ def cells(recipe: Recipe, layout: Layout, cols: tuple[Column, ...], default: flo
     coarse_at = len(spots)
     spots += [_own_spot(col) for col in cols]
     resolved = resolve(recipe, spots, default)
+    _resolved = _Resolved(recipe, layout, default, resolved[:, :groups])
     values = resolved[:, coarse_at:].copy()
     member = membership(layout, cols) > 0
     if extra:
@@ -149,6 +152,34 @@ def cells(recipe: Recipe, layout: Layout, cols: tuple[Column, ...], default: flo
     values[same] = low[same]
     mixed = ~same & whole
     return Cells(values, mixed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """The coefficients of a recipe's groups, which desk, live numbers and inspector all want at a fader event."""
+
+    recipe: Recipe
+    layout: Layout
+    default: float
+    values: np.ndarray
+
+
+_resolved: _Resolved | None = None
+
+
+def group_values(recipe: Recipe, layout: Layout, default: float) -> np.ndarray:
+    """(T, G) coefficients by layer x kind group, before mute, solo and gain. Do not change the array.
+
+    Args:
+        recipe: Whose rules are resolved; asked again for the same recipe, nothing is computed.
+        layout: Of the base.
+        default: Value where no rule matches.
+    """
+    global _resolved
+    known = _resolved
+    if known is None or known.recipe is not recipe or known.layout is not layout or known.default != default:
+        known = _resolved = _Resolved(recipe, layout, default, resolve(recipe, group_spots(layout), default))
+    return known.values
 
 
 def _own_spot(col: Column) -> Spot:
@@ -170,6 +201,32 @@ def rules_for(col: Column, expert_id: str, value: float) -> list[Rule]:
 def rule_keys(col: Column, expert_id: str) -> list[tuple[str | None, str | None, str | None, str | None]]:
     """Keys of those rules, to remove them."""
     return [rule.keys for rule in rules_for(col, expert_id, 0.0)]
+
+
+def meant(
+    cells: Sequence[tuple[str, int]], cols: Sequence[Column], layout: Layout, experts: Sequence[str]
+) -> select.Selection:
+    """What selected cells (expert id, column) mean: experts, kinds, layers and tensors.
+
+    Args:
+        cells: At least one.
+        cols: The columns that are shown.
+        layout: Of the base.
+        experts: Ids of all rows, in order.
+    """
+    keys = [key for c in sorted({c for _, c in cells}) if c < len(cols) for key in cols[c].keys]
+    layers = {la for la, _, _ in keys if la is not None} or set(layout.layers)
+    kinds = {k for _, k, _ in keys} if all(k for _, k, _ in keys) else {None}
+    whole, chosen = None in kinds or kinds >= set(layout.kinds), {e for e, _ in cells}
+    return select.Selection(
+        experts=tuple(e for e in experts if e in chosen),
+        kinds=layout.kinds if whole else tuple(k for k in layout.kinds if k in kinds),
+        layers=tuple(la for la in layout.layers if la in layers),
+        tensors=tuple(t for _, _, t in keys if t is not None),
+        every_expert=len(chosen) == len(experts),
+        every_kind=whole,
+        every_layer=layers >= set(layout.layers),
+    )
 
 
 def finer(layout: Layout, grouping: str) -> str:

@@ -16,6 +16,7 @@ from app.actions import ACTIONS
 from app.doctor import installed_versions
 from app.export_controller import free_name
 from app.help_pages import pages
+from app.history_place import connect_preferences
 from app.jobs import FINISHED, Job
 from app.menus import plain_title, shortcut_text
 from app.version import VERSION
@@ -65,6 +66,7 @@ class Dialogs(QObject):
             ),
             self._window,
         )
+        connect_preferences(self._workspace, dialog)
         dialog.changed.connect(lambda name, value: self._workspace.change_settings(**{name: value}))
         dialog.exec()
 
@@ -77,6 +79,7 @@ class Dialogs(QObject):
         self._help.open_page(page, section)
         self._help.show()
         self._help.raise_()
+        self._help.activateWindow()
 
     def shortcuts(self) -> None:
         """All keys."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -79,6 +78,8 @@ def known_devices() -> tuple[tuple[str, str], ...]:
 
 def installed_versions() -> dict[str, str]:
     """Versions of the packages Mixdown stands on."""
+    import importlib.metadata
+
     found = {}
     for name in PACKAGES:
         try:

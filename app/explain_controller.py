@@ -60,6 +60,7 @@ class ExplainController(QObject):
         pins = list(self._workspace.store.pins)
         self._names = (first or (pins[-1] if pins else _NOW), second)
         self._dialog.show()
+        self._dialog.activateWindow()
         self.refresh()
 
     def compare(self, guests: Mapping[str, Recipe], scores: Mapping[Recipe, Scores]) -> None:
@@ -84,26 +85,29 @@ class ExplainController(QObject):
         """Compare again and show it."""
         if self._dialog is None:
             return
+        from app.explain_state import nothing, score_hint
         from widgets.plots.explain_dialog import ExplainState
 
         names = self._all()
         self._names = tuple(n if n in names else _NOW for n in self._names)  # type: ignore[assignment]  # two of them
         first, second = map(self._recipe, self._names)
         found, why = self._explained(first, second)
+        tasks = len(self._workspace.scoring.board.tasks)
+        is_ready = all(self._inputs(r) is not None for r in (first, second))
         state = ExplainState(
             names=tuple(names),
             first=names.index(self._names[0]),
             second=names.index(self._names[1]),
             summary=why,
             scores=self._score_rows(first, second),
-            can_score=bool(self._workspace.scoring.board.tasks)
-            and all(self._inputs(r) is not None for r in (first, second)),
+            can_score=bool(tasks) and is_ready,
             is_scoring=self._scoring,
+            score_hint=score_hint(tasks, is_ready=is_ready, is_scoring=self._scoring),
         )
         if found is None:
             from app.explain_state import said_rows
 
-            state = replace(state, changes=said_rows(first, second))
+            state = replace(state, changes=said_rows(first, second), heat=nothing(why))
         elif self._workspace.layout is not None:
             from app.explain_state import change_rows, heat, summary
 
@@ -114,6 +118,8 @@ class ExplainController(QObject):
     def _explained(self, first: Recipe, second: Recipe) -> tuple[Explained | None, str]:
         """The difference, or why there is none to show."""
         layout, recipe = self._workspace.layout, self._workspace.recipe
+        if first.stack or second.stack:
+            return None, "Recipes that restack layers have no common layers to compare."
         if recipe.base is None or {r.base.path if r.base else "" for r in (first, second)} != {recipe.base.path}:
             return None, "Only merges of the base on the desk can be compared."
         experts = all_experts(first, second)
@@ -130,7 +136,7 @@ class ExplainController(QObject):
         """A recipe's opened models; None while one is being read or cannot be."""
         refs = [*([recipe.base] if recipe.base else []), *recipe.experts]
         entries = self._workspace.library.ready([r.path for r in refs])
-        if entries is None or recipe.base is None or not recipe.experts:
+        if entries is None or recipe.base is None or not recipe.experts or recipe.stack:
             return None
         base, *experts = [e.checkpoint for e in entries if e.checkpoint is not None]
         return make_inputs(base, experts, [e.name for e in recipe.experts])

@@ -21,7 +21,7 @@ def summary(found: Explained) -> str:
     if not found.changes:
         return "The recipes say the same."
     word = "exactly" if found.is_exact else "by estimate (a method is not linear in the faders)"
-    return f"The merged weights differ by {found.overall:.2%} of the base's norm, {word}."
+    return f"The merged weights differ by {100 * found.overall:.2f} % of the base's norm, {word}."
 
 
 def change_rows(found: Explained) -> tuple[tuple[str, str, str], ...]:
@@ -54,6 +54,11 @@ def heat(found: Explained, layout: Layout) -> Heat:
     )
 
 
+def nothing(why: str) -> Heat:
+    """The place of the heatmap while it cannot be measured."""
+    return Heat(title="Difference of the merged weights", empty=why)
+
+
 def score_rows(before: Mapping[str, Score], after: Mapping[str, Score]) -> tuple[tuple[str, ...], ...]:
     """Scores of both, their difference and its 95 % interval."""
     rows: list[tuple[str, ...]] = []
@@ -74,7 +79,23 @@ def score_rows(before: Mapping[str, Score], after: Mapping[str, Score]) -> tuple
 
 
 def with_interval(score: Score) -> str:
-    """ "84.2% [80.1%, 87.6%]", with the unit of other measures."""
-    value, low, high = (score.measure.text(v) for v in (score.value, score.low, score.high))
-    unit = "" if score.measure.unit == "%" else f" {score.measure.unit}"
-    return f"{value}{unit} [{low}, {high}]"
+    """ "84.2 % [80.1, 87.6]", with the unit of other measures."""
+    value, low, high = (score.measure.text(v).removesuffix("%") for v in (score.value, score.low, score.high))
+    return f"{value} {score.measure.unit}".rstrip() + f" [{low}, {high}]"
+
+
+def score_hint(tasks: int, *, is_ready: bool, is_scoring: bool) -> str:
+    """What to do where there are no scores yet.
+
+    Args:
+        tasks: How many quick-eval tasks the desk has.
+        is_ready: Whether every model of both recipes was read.
+        is_scoring: Whether scores are being measured.
+    """
+    if is_scoring:
+        return "Both recipes are being scored; the jobs panel says how far it is."
+    if not tasks:
+        return "Add a quick-eval task (Mix > Add task, Ctrl+T), or make one with Mix > New task from data."
+    if not is_ready:
+        return "A model of these recipes is still being read, or is not on the desk."
+    return f"Press Score both to measure {'the task' if tasks == 1 else f'all {tasks} tasks'} on either recipe."

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 from app import (
     bundle_drop,
     bundle_export,
+    compare_controller,
     explain_controller,
+    history_place,
+    intake,
     preview_views,
     recovery,
     runner_controller,
     runs_controller,
     selection_actions,
+    stack_view,
     sweep_controller,
     task_wizard,
     tensor_views,
@@ -33,17 +37,21 @@ Install = Callable[["Desk"], Mapping[str, Handler]]
 FEATURES: tuple[Install, ...] = (
     bundle_export.install,
     bundle_drop.install,
+    intake.install,
     selection_actions.install,
     explain_controller.install,
+    compare_controller.install,
     tensor_views.install,
     task_wizard.install,
     runner_controller.install,
     runs_controller.install,
     preview_views.install,
     trust.install,
+    history_place.install,
     recovery.install,
     sweep_controller.install,
     tune_controller.install,
+    stack_view.install,
 )
 """Every feature, in the order in which they are wired."""
 

@@ -14,6 +14,7 @@ from app.actions import Action
 from app.demo import demo_recipe
 from app.problems import as_problem
 from app.shelf_controller import PROJECT
+from app.side_docks import show_dock
 from engine.errors import MixdownError
 from engine.files.model import Finding
 from engine.recipe.recipe import Recipe
@@ -289,7 +290,11 @@ class Handlers(QObject):
 
     def view_overlap(self, checked: bool) -> None:
         """Show or hide the overlap views."""
-        self._desk.window.docks["overlap"].setVisible(checked)
+        dock = self._desk.window.docks["overlap"]
+        if checked:
+            show_dock(self._desk, dock, "runs", "sweep")
+        else:
+            dock.hide()
 
     def view_layout(self) -> None:
         """Panels back to their places."""
@@ -303,9 +308,7 @@ class Handlers(QObject):
     def view_next_pane(self) -> None:
         """Move the keyboard to the next panel that can be seen."""
         window = self._desk.window
-        docks = [dock.widget() for dock in window.docks.values()]
-        every = [window.sentence, window.shelf, window.pages.currentWidget(), *docks]
-        panes = [p for p in dict.fromkeys(every) if p is not None and not p.visibleRegion().isEmpty()]
+        panes = [p for p in window.panes() if not p.visibleRegion().isEmpty()]
         focused = window.focusWidget()
         at = next(
             (i for i, p in enumerate(panes) if focused is not None and (p is focused or p.isAncestorOf(focused))), -1

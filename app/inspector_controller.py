@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from PySide6.QtCore import QObject, QTimer
 
+from app.columns import group_values
 from app.desk_controller import DeskController
 from app.desk_state import factors
 from app.workspace import Workspace
 from engine.files.model import Finding, Layout
 from engine.live.gram import LiveMetrics, live_metrics
 from engine.recipe.recipe import Recipe
-from engine.recipe.resolve import group_spots, resolve
 from engine.recipe.select import Selection, render
 from widgets.common.format import score_text
 from widgets.panels.inspector import Inspector
+from widgets.panels.panel_parts import is_seen
 from widgets.panels.state import ExpertFacts, InspectorState, Note
 
 
@@ -52,7 +53,7 @@ class InspectorController(QObject):
             self._soon.start()
 
     def _show(self) -> None:
-        if self._panel.isVisible():  # a hidden panel is left alone
+        if is_seen(self._panel):  # one behind another tab is left alone
             self._panel.set_state(self._state())
 
     def _state(self) -> InspectorState:
@@ -95,7 +96,7 @@ class InspectorController(QObject):
         self, chosen: Selection, picked: _Picked, layout: Layout, metrics: LiveMetrics | None
     ) -> tuple[ExpertFacts, ...]:
         recipe = self._workspace.recipe
-        values = resolve(recipe, group_spots(layout), self._workspace.method.coefficient)[:, list(picked.groups)]
+        values = group_values(recipe, layout, self._workspace.method.coefficient)[:, list(picked.groups)]
         facts = []
         for i, ref in enumerate(recipe.experts):
             if ref.id in chosen.experts and values.shape[1]:

@@ -25,7 +25,9 @@ from engine.progress import Token
 
 State = Literal["waiting", "running", "paused", "done", "failed", "cancelled"]
 Lane = Literal["heavy", "files"]
-FILE_THREADS = 3
+FILE_THREADS = 4
+READERS = 2
+"""Background jobs that read files at the same time; the other threads are for what somebody waits for."""
 MOST_JOBS = 200
 """Jobs that are remembered."""
 NICE = 10
@@ -238,11 +240,11 @@ class JobRunner(QObject):
             self._send(job)
 
     def _next(self, lane: Lane) -> Job | None:
-        """The first waiting job that may start: one file thread always stays free for what the user asks."""
+        """The first waiting job that may start: two file threads always stay free for what the user asks."""
         if lane == "heavy" and self._held:
             return None
         busy = sum(job.background for job in self._running[lane])
-        full = lane == "files" and busy >= FILE_THREADS - 1
+        full = lane == "files" and busy >= READERS
         return next((job for job in self._waiting[lane] if not (full and job.background)), None)
 
     def _send(self, job: Job) -> None:

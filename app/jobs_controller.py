@@ -7,6 +7,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from app.jobs import FINISHED, Job
 from app.workspace import Workspace
 from widgets.panels.jobs import JobsPanel
+from widgets.panels.panel_parts import is_seen
 from widgets.panels.state import JobRow
 
 
@@ -33,16 +34,20 @@ class JobsController(QObject):
         panel.actionTriggered.connect(self.actionTriggered)
         self._soon = QTimer(self, interval=50, singleShot=True)
         self._soon.timeout.connect(self.refresh)
-        self._runner.jobsChanged.connect(self._later)
+        self._runner.jobsChanged.connect(self.refresh_soon)
 
-    def _later(self) -> None:
+    def refresh_soon(self, *_: object) -> None:
+        """Show the jobs in a moment; a panel whose tab was just chosen is not in its place before."""
         if not self._soon.isActive():
             self._soon.start()
 
     def refresh(self, *_: object) -> None:
-        """Show the jobs as they are now, newest first; a hidden panel is left alone (progress bars paint at once)."""
+        """Show the jobs as they are now, newest first.
+
+        A panel behind another tab is left alone: its progress bars would paint at once.
+        """
         shown = [j for j in self._runner.jobs if j.shown and not j.dropped and j.number not in self._cleared]
-        if self._panel.isVisible():
+        if is_seen(self._panel):
             self._panel.set_state(tuple(row(job) for job in reversed(shown[-50:])))
         self.countChanged.emit(len([j for j in shown if j.state not in FINISHED]))
 

@@ -41,6 +41,8 @@ class Commands(QObject):
         """Enable what can be done now; what cannot says why in its tooltip."""
         if not isValid(self):  # the undo stack says its last word after the window has gone
             return
+        if all(self._holds.get(name) == can for name, can in holds.items()):
+            return
         self._holds.update(holds)
         for action in ACTIONS:
             made = self._actions[action.id]
@@ -88,7 +90,10 @@ class Commands(QObject):
             made.setShortcuts(keys)
             made.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
             self._window.addAction(made)
-        made.triggered.connect(run if action.checkable else lambda _checked=False: run())
+        if action.checkable:
+            made.triggered.connect(lambda checked: run(checked))  # "*args" would be given nothing
+        else:
+            made.triggered.connect(lambda _checked=False: run())
         return made
 
 

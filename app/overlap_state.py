@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from PySide6.QtGui import QColor
 
-from engine.analyse.magnitude_values import FINE, Magnitudes, edges
+from engine.analyse.magnitude_values import Magnitudes
 from engine.analyse.values import Overlap
 from engine.files.model import Layout
 from engine.live.gram import Gram
@@ -17,8 +17,6 @@ from widgets.common.theme import theme
 from widgets.plots.state import Bars, Heat, Histogram, UpSet
 
 _HATCHED = ("left out of the merge", "masked by role, or what Consensus would drop at k")
-_SIZE_BINS = 2048
-"""Bins of the drawn histogram: 1/8 of an octave each."""
 
 
 def cosines(matrix: np.ndarray) -> np.ndarray:
@@ -47,18 +45,26 @@ def cosine_view(gram: Gram | None, names: Sequence[str], groups: Sequence[int] |
     if gram is None or len(names) < 2:
         return Heat(title=title)
     chosen = gram.matrix if groups is None else gram.matrix[list(groups)]
+    values = cosines(chosen.sum(axis=0))
+    reach = _reach(values[~np.eye(len(names), dtype=bool)])
     return Heat(
         title=title,
         rows=lettered(names),
         columns=lettered(names),
-        values=cosines(chosen.sum(axis=0)),
-        low=-1.0,
-        high=1.0,
+        values=values,
+        low=-reach,
+        high=reach,
         diverging=True,
         meaning="1: the same direction, 0: unrelated, −1: opposite. Click a cell to select both experts.",
         row_experts=tuple((i,) for i in range(len(names))),
         column_experts=tuple((i,) for i in range(len(names))),
     )
+
+
+def _reach(values: np.ndarray) -> float:
+    """Where the colours of cosines end: 0.25, 0.5 or 1, so that small ones can be told apart, too."""
+    top = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
+    return next(end for end in (0.25, 0.5, 1.0) if top <= end or end == 1.0)
 
 
 def layer_view(gram: Gram | None, names: Sequence[str], layout: Layout | None) -> Heat:
@@ -73,14 +79,16 @@ def layer_view(gram: Gram | None, names: Sequence[str], layout: Layout | None) -
     every = cosines(summed)
     pairs = tuple(combinations(range(len(names)), 2))
     letters = [expert_letter(i) for i in range(len(names))]
+    values = np.array([every[:, a, b] for a, b in pairs])
+    reach = _reach(values)
     return Heat(
         title=title,
         rows=tuple(f"{letters[a]}–{letters[b]} {names[a]}, {names[b]}" for a, b in pairs),
         columns=layers,
         short_rows=tuple(f"{letters[a]}–{letters[b]}" for a, b in pairs),
-        values=np.array([every[:, a, b] for a, b in pairs]),
-        low=-1.0,
-        high=1.0,
+        values=values,
+        low=-reach,
+        high=reach,
         diverging=True,
         meaning="Where two experts pull the same way (1) or against each other (−1). Click to select both there.",
         row_experts=pairs,
@@ -183,33 +191,29 @@ def _short_parts(count: int) -> tuple[str, ...]:
 
 
 def _role_inks(count: int) -> tuple[str, ...]:
-    """Colours of the roles: experts have their own, shared weights run from grey to the accent."""
-    first, last = QColor(theme().dim), QColor(theme().accent)
-    steps = [(n - 1) / (count - 1) for n in range(2, count)]
+    """Colours of the roles: experts have their own, shared weights are greys that no expert has."""
+    first, last = QColor(theme().panel), QColor(theme().text)
+    steps = [0.2 + 0.8 * (n - 1) / (count - 1) for n in range(2, count)]
     ends = list(zip((first.red(), first.green(), first.blue()), (last.red(), last.green(), last.blue()), strict=True))
-    some = [QColor(*(round(a + (b - a) * s) for a, b in ends)).name() for s in steps]
-    return (theme().track, *(expert_colour(i).name() for i in range(count)), *some, theme().accent)
+    some = [QColor(*(round(a + (b - a) * s) for a, b in ends)).name() for s in (*steps, 1.0)]
+    return (theme().track, *(expert_colour(i).name() for i in range(count)), *some)
 
 
-def size_view(found: Magnitudes | None, density: float | None) -> Histogram:
-    """How large the elements of the task vectors are, and where a density cuts."""
+def size_view(found: Magnitudes | None, density: float | None, own: Sequence[float] | None = None) -> Histogram:
+    """How large the elements of the task vectors are, and where a density, or every expert's own, cuts."""
     title = "Magnitudes of the task vectors"
     if found is None:
         return Histogram(title=title)
-    width = FINE // _SIZE_BINS
-    counts = found.fine.reshape(len(found.names), _SIZE_BINS, width)[:, 1:].sum(axis=2)  # the first holds the zeros
-    ends = edges(FINE)[::width][1:]
-    used = np.flatnonzero(counts.any(axis=0) & np.isfinite(ends))
-    if not used.size:
+    drawn = found.drawn()
+    if drawn is None:
         return Histogram(title=title, empty="The experts do not differ from the base.")
-    first, last = int(used[0]), min(int(used[-1]) + 1, len(ends) - 1)
     return Histogram(
         title=f"{title}{basis(found)}",
         names=found.names,
-        edges=ends[first : last + 1],
-        counts=counts[:, first:last],
-        zeros=found.fine.sum(axis=1) - counts[:, first:last].sum(axis=1),
-        thresholds=found.threshold(density) if density is not None else np.zeros(0),
+        edges=drawn.edges,
+        counts=drawn.counts,
+        zeros=drawn.zeros,
+        thresholds=found.threshold(own or density) if density is not None else np.zeros(0),
         density=density,
         meaning="Drag the line to set the density: what lies right of it is kept."
         if density is not None

@@ -12,7 +12,7 @@ from PySide6.QtGui import QUndoStack
 from app.commands import ReplaceRecipe
 from engine.errors import OutOfRange
 from engine.recipe.project import SCHEMA, load_with_pins, save_project
-from engine.recipe.recipe import Recipe, TaskRef
+from engine.recipe.recipe import ModelRef, Recipe, TaskRef
 
 MOST_PINS: int = SCHEMA["properties"]["pins"]["maxProperties"]
 """A project file with more pins could not be opened again."""
@@ -160,5 +160,24 @@ class ProjectStore(QObject):
 
 def without_hashes(recipe: Recipe) -> Recipe:
     """The recipe without content hashes: what the user decided, apart from what was learnt about the files."""
-    base = replace(recipe.base, sha256="") if recipe.base else None
-    return replace(recipe, base=base, experts=tuple(replace(e, sha256="") for e in recipe.experts))
+    base, experts = _unhashed(recipe.base), _unhashed_experts(recipe.experts)
+    if base is recipe.base and experts is recipe.experts:
+        return recipe
+    return replace(recipe, base=base, experts=experts)
+
+
+def _unhashed(ref: ModelRef | None) -> ModelRef | None:
+    return replace(ref, sha256="") if ref is not None and ref.sha256 else ref
+
+
+_known: tuple[tuple[ModelRef, ...], tuple[ModelRef, ...]] = ((), ())
+
+
+def _unhashed_experts(experts: tuple[ModelRef, ...]) -> tuple[ModelRef, ...]:
+    """The experts without hashes; a fader asks for the same ones at every event."""
+    global _known
+    if not any(ref.sha256 for ref in experts):
+        return experts
+    if _known[0] is not experts:
+        _known = experts, tuple(replace(ref, sha256="") for ref in experts)
+    return _known[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import queue
@@ -14,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from app import places
+from app import places, quiet
 from app.settings import load_settings
 from app.version import VERSION
 from engine.errors import MixdownError
@@ -62,7 +61,8 @@ def open_history(given: str = "") -> History | None:
     place = where(given)
     if place.lower() == "off":
         return None
-    from engine.history.history import History
+    with quiet.loading("sqlalchemy"):
+        from engine.history.history import History
 
     history = History(place if "://" in place else Path(place).expanduser())
     _take_in(history)
@@ -230,6 +230,8 @@ def _params(recipe: Recipe) -> tuple[tuple[str, float | int | bool | str], ...]:
 
 def versions() -> tuple[tuple[str, str], ...]:
     """Mixdown, Python and the libraries that a merge's bytes depend on."""
+    import importlib.metadata  # brings the e-mail package along: not while the window starts
+
     found = [("Mixdown", VERSION), ("Python", platform.python_version())]
     for name in _PACKAGES:
         try:

@@ -12,6 +12,7 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFileDialog, QInputDialog
 
 from app import recording
+from app.compare_controller import CompareController
 from app.explain_controller import ExplainController
 from app.export_controller import export_work, free_name
 from app.handlers import notice
@@ -66,8 +67,9 @@ class RunsActs(QObject):
             self.delete(runs)
         elif runs:
             handlers: dict[str, Callable[[tuple[Run, ...]], None]] = {
-                "use": self._use, "rerun": self._rerun, "compare": self._compare, "folder": self._folder,
-                "star": self._star, "tag": self._ask_tags, "note": self._ask_note,
+                "use": self._use, "rerun": self._rerun, "compare": self._compare,
+                "beside": self._beside, "folder": self._folder, "star": self._star,
+                "tag": self._ask_tags, "note": self._ask_note,
             }  # fmt: skip
             self._runs.ask(lambda history: history.runs(runs), lambda found: found and handlers[command](found))
 
@@ -200,13 +202,23 @@ class RunsActs(QObject):
 
     def _compare(self, runs: tuple[Run, ...]) -> None:
         """Explain the difference of two runs, or of one and now."""
+        dialog, (guests, scores) = self._desk.findChild(ExplainController), self._guests(runs)
+        if isinstance(dialog, ExplainController) and guests:
+            dialog.compare(guests, scores)
+
+    def _beside(self, runs: tuple[Run, ...]) -> None:
+        """Two runs, or now and one, on two desks."""
+        layout, (guests, scores) = self._desk.findChild(CompareController), self._guests(runs)
+        if isinstance(layout, CompareController) and guests:
+            layout.guests(guests, scores)
+
+    def _guests(self, runs: tuple[Run, ...]) -> tuple[dict[str, Recipe], dict[Recipe, dict[str, Score]]]:
+        """Recipes of at most two runs by name, and the scores that were recorded with them."""
         made = {f"Run {run.id}: {run.facts.title}": (self._recipe(run), run) for run in runs[:2]}
         guests = {name: recipe for name, (recipe, _) in made.items() if recipe is not None}
         scores = {recipe: {s.task: s for s in run.facts.scores}
                   for recipe, run in made.values() if recipe is not None and run.facts.scores}  # fmt: skip
-        dialog = self._desk.findChild(ExplainController)
-        if isinstance(dialog, ExplainController) and guests:
-            dialog.compare(guests, scores)
+        return guests, scores
 
     def _folder(self, runs: tuple[Run, ...]) -> None:
         path = Path(runs[0].facts.output_path)

@@ -12,7 +12,7 @@ from app import recording, runs_words
 from app.handlers import notice
 from app.jobs import Job
 from app.runs_acts import RunsActs
-from app.side_docks import add_dock
+from app.side_docks import add_dock, show_dock
 from engine.errors import MixdownError
 from engine.history.lineage import graph, linked, relatives
 from engine.history.pareto import front, is_better_up
@@ -150,9 +150,9 @@ class RunsController(QObject):
             if self.dock.widget() is None:
                 self.dock.setWidget(self.panel)
             self._soon.start()
-        self.dock.setVisible(wanted)
-        if wanted:
-            self.dock.raise_()
+            show_dock(self._desk, self.dock, "overlap", "sweep")
+        else:
+            self.dock.hide()
 
     def _show(self, visible: bool) -> None:
         self._desk.window.commands.check("view.runs", not self.dock.isHidden())

@@ -79,7 +79,7 @@ def save_settings(settings: Settings, path: Path) -> str:
     defaults = asdict(Settings())
     changed = {k: v for k, v in asdict(settings).items() if v != defaults[k]}
     try:
-        write_durably(path, json.dumps(changed, indent=1).encode() + b"\n")
+        write_durably(path, json.dumps(changed, indent=1).encode() + b"\n", mode=0o600)
     except MixdownError as error:
         return str(error)
     return ""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QObject, QUrl, Signal
+from PySide6.QtCore import QObject, QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QMessageBox, QWidget
 
@@ -16,7 +16,6 @@ from app.adding import Adding
 from app.library import Entry
 from app.workbench import model_ref, unique_name
 from app.workspace import Workspace
-from engine.evaluate.look import is_data
 from engine.files import members
 from engine.files.model import Finding
 from engine.recipe.recipe import ModelRef, Recipe
@@ -70,7 +69,9 @@ class ShelfController(QObject):
         shelf.moveRequested.connect(self.move)
         shelf.checksRequested.connect(self.show_checks)
         self._workspace.store.recipeChanged.connect(self._on_recipe)
-        self._workspace.modelsChanged.connect(self.refresh)
+        self._soon = QTimer(self, interval=25, singleShot=True)  # many models become known at once
+        self._soon.timeout.connect(self.refresh)
+        self._workspace.modelsChanged.connect(self._later)
         self._adding.proposalChanged.connect(self.refresh)
 
     def _on_recipe(self, recipe: Recipe) -> None:
@@ -80,8 +81,13 @@ class ShelfController(QObject):
             self._shown = shown
             self.refresh()
 
+    def _later(self) -> None:
+        if not self._soon.isActive():
+            self._soon.start()
+
     def refresh(self, *_: object) -> None:
         """Show the models as they are now."""
+        self._soon.stop()
         recipe, proposal = self._workspace.recipe, self._adding.proposal
         base = self._card(recipe.base, -1) if recipe.base else None
         experts = tuple(self._card(ref, i) for i, ref in enumerate(recipe.experts))
@@ -100,6 +106,8 @@ class ShelfController(QObject):
 
     def drop(self, paths: Sequence[str], target: str) -> None:
         """Take dropped paths: a project is opened, a task added, everything else becomes models."""
+        from engine.evaluate.look import is_data  # the readers of data files can wait for a drop
+
         projects = [p for p in paths if p.endswith(PROJECT)]
         tasks = [p for p in paths if p.endswith(".task.json")]
         configs = [p for p in paths if p.lower().endswith((".yaml", ".yml"))]

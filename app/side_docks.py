@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDockWidget, QWidget
+from PySide6.QtWidgets import QDockWidget, QTabBar, QTabWidget, QWidget
 
 if TYPE_CHECKING:
     from app.desk import Desk
@@ -38,6 +38,8 @@ def show_dock(desk: Desk, dock: QDockWidget, *beside: str) -> None:
     Docks that are all hidden are not put in tabs: Qt would draw their tab bar over the desk.
     """
     window = desk.window
+    for area in (Qt.DockWidgetArea.BottomDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea):
+        window.setTabPosition(area, QTabWidget.TabPosition.North)
     for name in beside:
         other = window.docks.get(name)
         if other is not None and not other.isHidden() and other not in window.tabifiedDockWidgets(dock):
@@ -45,3 +47,5 @@ def show_dock(desk: Desk, dock: QDockWidget, *beside: str) -> None:
             break
     dock.show()
     dock.raise_()
+    for tabs in window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+        tabs.setElideMode(Qt.TextElideMode.ElideNone)

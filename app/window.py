@@ -40,6 +40,8 @@ from widgets.shelf.shelf import Shelf
 
 DETAILS = ("inspector", "scores", "method", "history", "jobs", "export")
 _LAYOUT = 1
+_MOST_STOPS = 2000
+"""Places that Tab may pass in search of one that can be seen."""
 
 
 class MainWindow(QMainWindow):
@@ -203,9 +205,21 @@ class MainWindow(QMainWindow):
         self.docks[name].show()
         self.docks[name].raise_()
 
+    def panes(self) -> list[QWidget]:
+        """The parts of the window that F6 visits, hidden ones included; each has a name for screen readers."""
+        page = self.pages.currentWidget()
+        found: list[QWidget] = [self.sentence, self.shelf, *([page] if page is not None else [])]
+        for dock in self.docks.values():
+            pane = dock.widget()
+            if pane is not None and not pane.accessibleName():
+                pane.setAccessibleName(dock.windowTitle())
+            found += [pane] if pane is not None and pane not in found else []
+        return found
+
     def show_page(self, is_empty: bool) -> None:
         """Welcome while there is nothing on the desk, else the canvas."""
-        self.pages.setCurrentWidget(self.welcome if is_empty else self.canvas)
+        if self.pages.currentWidget() in (self.welcome, self.canvas):  # a feature's own page stays until it is left
+            self.pages.setCurrentWidget(self.welcome if is_empty else self.canvas)
 
     def _restore(self) -> None:
         """Geometry and docks of the last time."""
@@ -229,6 +243,21 @@ class MainWindow(QMainWindow):
         if not self.property("painted"):
             self.setProperty("painted", True)
             QTimer.singleShot(0, self._painted)
+
+    def focusNextPrevChild(self, following: bool) -> bool:
+        """Tab, but not into panels that lie behind another one's tab: Qt calls those visible."""
+        for _ in range(_MOST_STOPS):
+            moved, here = super().focusNextPrevChild(following), self.focusWidget()
+            if not moved or here is None or not self._is_behind(here):
+                return moved
+        return False
+
+    def _is_behind(self, widget: QWidget) -> bool:
+        """Whether a widget is in a panel whose tab is not in front; those are moved off the window."""
+        return any(
+            dock.isAncestorOf(widget) and not dock.isFloating() and not self.rect().intersects(dock.geometry())
+            for dock in self.docks.values()
+        )
 
     def _painted(self) -> None:
         self.repaint()

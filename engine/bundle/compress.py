@@ -121,6 +121,7 @@ def compress(
         NotFinite: if a model has a NaN or infinity.
         Cancelled: if the user stopped it; nothing is left behind.
     """
+    inputs.refuse_stack("A bundle")
     started, options, progress = time.monotonic(), options or BundleOptions(), progress or Silent()
     levels = {name: (strictness or {}).get(name, DEFAULT_STRICTNESS) for name in inputs.names}
     _check(options, levels)

@@ -148,15 +148,15 @@ def _finished(pieces: np.ndarray) -> list[float]:
 def row_sums(values: Tensor) -> Tensor:
     """Sum of each row, in float64: (r, c) to (r,).
 
-    Every row is cut into 16 pieces that are added one after the other, in the dtype of the values; the rest is folded
-    in halves. So a row gives the same number in any chunk and on any device.
+    Every row is cut into 16 pieces that are added one after the other; the rest is folded in halves. So a row gives
+    the same number in any chunk and on any device.
     """
     rest = -values.shape[1] % _PIECES
     padded = torch.nn.functional.pad(values, (0, rest)) if rest else values
     if not padded.numel():
         return values.sum(dim=1, dtype=torch.float64)
-    cut = padded.reshape(len(values), _PIECES, -1)  # (r, 16, c / 16)
-    folded = torch.from_numpy(_pieces(cut)).to(torch.float64)
+    cut = padded.to(torch.float64).reshape(len(values), _PIECES, -1)  # (r, 16, c / 16)
+    folded = torch.from_numpy(_pieces(cut))
     while folded.shape[1] > 1:
         width = folded.shape[1]
         half = (width + 1) // 2

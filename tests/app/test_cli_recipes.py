@@ -57,10 +57,10 @@ def test_yaml_merges_like_its_project_and_says_what_it_cannot(folder: Path, caps
 def test_what_would_be_another_merge_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "tall.yaml").write_text(
         "slices: [{sources: [{model: models/chat, layer_range: [0, 4]}]},"
-        " {sources: [{model: models/chat, layer_range: [2, 4]}]}]\nmerge_method: passthrough"
+        " {sources: [{model: models/chat, layer_range: [2, 6]}]}]\nmerge_method: passthrough"
     )
     assert cli.run(["merge", str(folder / "tall.yaml"), "--out", str(folder / "out")]) == 1
-    assert "does not stack" in capsys.readouterr().err
+    assert "Layer 5 is wanted, but models/chat has the layers 0 to 3" in capsys.readouterr().err
     assert not (folder / "out").exists()
 
 

@@ -11,6 +11,10 @@ from PySide6.QtGui import QColor
 _HUES = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#b8ac1f", "#8f8f8f")
 
 
+HUES = len(_HUES)
+"""How many experts have a hue of their own."""
+
+
 def expert_colour(index: int) -> QColor:
     """Colour of the expert in row `index`."""
     return QColor(_HUES[index % len(_HUES)])

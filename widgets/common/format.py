@@ -87,10 +87,17 @@ def remaining_text(seconds: float | None) -> str:
     return f"{duration_text(round(seconds) if seconds < 60 else 5 * round(seconds / 5)).replace('.0', '')} left"
 
 
+NORM = "‖\u2009τ\u2009‖"
+"""The norm of a task vector; thin spaces keep its bars from the letter."""
+
+
 def rate_text(per_second: float | None, unit: str = "bytes") -> str:
-    """ "512 MB/s" or "1.2 K rows/s"."""
+    """ "512 MB/s", "1.2 K rows/s"; slow ones as "24 mixes/min"."""
     if per_second is None or not isfinite(per_second) or per_second <= 0:
         return ""
+    if unit != "bytes" and per_second < 9.5:
+        a_minute = 60 * per_second
+        return f"{count_text(a_minute)} {unit}/min" if a_minute >= 0.5 else ""
     return f"{bytes_text(per_second)}/s" if unit == "bytes" else f"{count_text(per_second)} {unit}/s"
 
 

@@ -42,6 +42,9 @@ SEVERITIES: Final = {
 }
 """Icon, word and theme colour of each severity; the word is always there, colour is never alone."""
 
+INDENT = 5
+"""Pixels before the number of a spin box; the style sheet's padding does not reach it."""
+
 
 class Mark(QWidget):
     """An icon and a word in the colour of a severity.
@@ -137,9 +140,7 @@ def _broken(word: str) -> str:
 
 def dimmed(text: str = "", *, wrap: bool = True, parent: QWidget | None = None) -> PlainLabel:
     """A label in the quieter colour."""
-    label = (WrappedLabel if wrap else PlainLabel)(text, "dim", wrap=wrap, parent=parent)
-    label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-    return label
+    return (WrappedLabel if wrap else PlainLabel)(text, "dim", wrap=wrap, parent=parent)
 
 
 def heading(text: str = "", *, larger: float = 1.25, wrap: bool = True, parent: QWidget | None = None) -> PlainLabel:
@@ -316,6 +317,7 @@ class CalmSpinBox(QSpinBox):
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setKeyboardTracking(False)
+        self.lineEdit().setTextMargins(INDENT, 0, 0, 0)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Only with the keyboard's focus."""
@@ -329,6 +331,7 @@ class CalmDoubleSpinBox(QDoubleSpinBox):
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setKeyboardTracking(False)
+        self.lineEdit().setTextMargins(INDENT, 0, 0, 0)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Only with the keyboard's focus."""

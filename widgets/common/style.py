@@ -49,12 +49,17 @@ def _docks(t: Theme) -> str:
     QTabBar::tab:selected {{ color: {t.text}; border-bottom: 2px solid {t.accent}; }}
     QTabBar::tab:hover:!selected {{ color: {t.text}; background: {t.hover}; }}
     QTabBar::tab:focus {{ color: {t.accent}; }}
+    QTabBar::tab:selected:focus {{ background: {t.hover}; }}
+    QTabBar QToolButton {{ background: {t.window}; border: 1px solid {t.line}; border-radius: 4px; padding: 0; }}
+    QTabBar QToolButton::left-arrow {{ image: url({_ART}/left-{t.name}.svg); width: 12px; height: 12px; }}
+    QTabBar QToolButton::right-arrow {{ image: url({_ART}/right-{t.name}.svg); width: 12px; height: 12px; }}
     QTabWidget::pane {{ border: none; border-top: 1px solid {t.line}; }}
     """
 
 
 def _controls(t: Theme) -> str:
     """Buttons and fields."""
+    faint = t.disabled if t.name == "contrast" else t.dim  # there dim is nearly as bright as text
     return f"""
     QPushButton, QToolButton {{ background: {t.raised}; color: {t.text}; border: 1px solid {t.line};
                                 border-radius: 5px; padding: 4px 11px; }}
@@ -64,6 +69,8 @@ def _controls(t: Theme) -> str:
     QPushButton:pressed, QToolButton:pressed {{ background: {t.line}; }}
     QToolButton:checked, QPushButton:checked {{ background: {t.hover}; border-color: {t.accent}; }}
     QPushButton:focus, QToolButton:focus {{ border: 1px solid {t.accent}; }}
+    QPushButton:checked:focus {{ border: 2px solid {t.text}; padding: 3px 10px; }}
+    QToolButton:checked:focus {{ border: 2px solid {t.text}; padding: 3px 5px; }}
     QPushButton:disabled, QToolButton:disabled {{ color: {t.disabled}; background: transparent; }}
     QPushButton:default, QPushButton[primary="true"], QToolButton[primary="true"] {{
         background: {t.accent}; color: {t.on_accent}; border-color: {t.accent}; }}
@@ -74,7 +81,7 @@ def _controls(t: Theme) -> str:
     QToolButton::menu-indicator {{ image: none; }}
     QLineEdit, QPlainTextEdit, QTextEdit {{ background: {t.panel}; color: {t.text}; border: 1px solid {t.line};
         border-radius: 5px; padding: 3px 6px; selection-background-color: {t.accent};
-        selection-color: {t.on_accent}; }}
+        selection-color: {t.on_accent}; placeholder-text-color: {faint}; }}
     QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus {{ border-color: {t.accent}; }}
     QLineEdit:disabled {{ color: {t.disabled}; }}
     QGroupBox {{ border: none; margin-top: 18px; font-weight: 600; }}
@@ -104,11 +111,11 @@ def _fields(t: Theme) -> str:
     QAbstractSpinBox::up-arrow {{ image: url({_ART}/up-{t.name}.svg); width: 10px; height: 10px; }}
     QAbstractSpinBox::down-arrow {{ image: url({_ART}/down-{t.name}.svg); width: 10px; height: 10px; }}
     QCheckBox, QRadioButton {{ spacing: 7px; }}
-    QCheckBox::indicator, QRadioButton::indicator {{ width: 14px; height: 14px; border: 1px solid {t.dim};
-        background: {t.panel}; }}
-    QCheckBox::indicator {{ border-radius: 3px; }}
+    QCheckBox::indicator, QRadioButton::indicator, QTableView::indicator {{ width: 14px; height: 14px;
+        border: 1px solid {t.dim}; background: {t.panel}; }}
+    QCheckBox::indicator, QTableView::indicator {{ border-radius: 3px; }}
     QRadioButton::indicator {{ border-radius: 8px; }}
-    QCheckBox::indicator:checked {{ background: {t.accent}; border-color: {t.accent};
+    QCheckBox::indicator:checked, QTableView::indicator:checked {{ background: {t.accent}; border-color: {t.accent};
         image: url({_ART}/check-{t.name}.svg); }}
     QRadioButton::indicator:checked {{ background: {t.accent}; border-color: {t.accent};
         image: url({_ART}/dot-{t.name}.svg); }}
@@ -137,7 +144,10 @@ def _bars(t: Theme) -> str:
     QScrollBar::handle:hover {{ background: {t.dim}; }}
     QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
     QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
+    QTableWidget::item {{ padding: 0 3px; }}
     QHeaderView::section {{ background: {t.raised}; color: {t.dim}; border: none; padding: 4px 6px; }}
     QListView, QTreeView, QTableView {{ background: {t.panel}; border: none; outline: none; }}
+    QTableWidget, QListWidget, QTreeWidget {{ border: 1px solid transparent; }}
+    QTableWidget:focus, QListWidget:focus, QTreeWidget:focus {{ border: 1px solid {t.accent}; }}
     QListView::item:selected, QTreeView::item:selected {{ background: {t.hover}; color: {t.text}; }}
     """

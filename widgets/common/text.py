@@ -98,6 +98,7 @@ class ElidedLabel(PlainLabel):
     ) -> None:
         self._mode = mode
         self._own_tip = ""
+        self._seen: tuple[str, str, int, str] | None = None
         super().__init__(text, role, parent=parent)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -139,6 +140,10 @@ class ElidedLabel(PlainLabel):
         painter.end()
 
     def _update_tip(self) -> None:
+        seen = (self.text(), self._own_tip, self.contentsRect().width(), self.font().key())
+        if seen == self._seen:  # measuring text costs more than all else that a card shows
+            return
+        self._seen = seen
         lines = [self.text()] if self.is_elided() else []
         if self._own_tip and self._own_tip != self.text():
             lines.append(self._own_tip)

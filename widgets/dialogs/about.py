@@ -81,7 +81,7 @@ def _text(text: str, name: str, lines: int) -> QPlainTextEdit:
     box.setReadOnly(True)
     box.setTabChangesFocus(True)
     box.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-    box.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+    box.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
     box.setAccessibleName(name)
     high = min(lines, text.count("\n") + 1)
     box.setFixedHeight(box.fontMetrics().lineSpacing() * high + 34)

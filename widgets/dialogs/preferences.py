@@ -6,6 +6,7 @@ from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import QCheckBox, QComboBox, QDialog, QFormLayout, QSizePolicy, QWidget
 
 from widgets.common.pieces import CalmComboBox, CalmSpinBox, column, dimmed, heading, labelled, push, row
+from widgets.dialogs.history_field import HistoryField
 from widgets.dialogs.state import PreferencesState
 
 _THEMES = (("system", "As the desktop"), ("dark", "Dark"), ("light", "Light"), ("contrast", "High contrast"))
@@ -16,6 +17,9 @@ class PreferencesDialog(QDialog):
 
     Signals:
         changed: Name of the field of `PreferencesState`, and its new value.
+
+    Attributes:
+        history: Where runs are recorded; whoever opens the dialog fills it and listens to it.
     """
 
     changed = Signal(str, object)
@@ -34,13 +38,22 @@ class PreferencesDialog(QDialog):
         self._runner = self._combo("runner")
         self._threads = self._spin("threads", 0, 1)
         self._threads_note = dimmed()
+        self.history = HistoryField()
         close = push("Close", name="preferences-close", primary=True)
         close.clicked.connect(self.accept)
         body = column(self._form(), None, row(dimmed("Changes apply at once.", wrap=False), None, close), spacing=14)
         body.setContentsMargins(18, 16, 18, 14)
         self.setLayout(body)
-        self.setMinimumWidth(460)
+        self.setMinimumWidth(500)
         self._fill()
+        self.history.resized.connect(self._grow)
+
+    def _grow(self) -> None:
+        """Make room for wrapped text; Qt does not ask for it once a dialog is shown."""
+        body = self.layout()
+        if body is not None:
+            body.activate()
+            self.resize(self.width(), max(self.height(), body.totalHeightForWidth(self.width())))
 
     def _form(self) -> QFormLayout:
         form = QFormLayout()
@@ -58,6 +71,8 @@ class PreferencesDialog(QDialog):
         form.addRow(labelled("&Device", self._device), self._device)
         form.addRow(labelled("Th&reads", self._threads), self._threads)
         form.addRow("", self._threads_note)
+        form.addRow(heading("History", larger=1.0))
+        form.addRow(labelled("Record r&uns", self.history.kind), self.history)
         return form
 
     def set_state(self, state: PreferencesState) -> None:

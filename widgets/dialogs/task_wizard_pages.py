@@ -141,6 +141,7 @@ class DataPage(Page):
         self._table.setShowGrid(False)
         self._table.setAlternatingRowColors(False)
         self._table.horizontalHeader().setHighlightSections(False)
+        self._table.horizontalHeader().setStretchLastSection(True)
         self._table.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self._table.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 8)
         self._hint = dimmed("The first ten rows and what was understood of them will stand here.")

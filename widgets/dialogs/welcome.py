@@ -14,7 +14,6 @@ from PySide6.QtGui import (
     QDropEvent,
     QPainter,
     QPaintEvent,
-    QPalette,
     QPen,
 )
 from PySide6.QtWidgets import QFrame, QPushButton, QSizePolicy, QVBoxLayout, QWidget
@@ -88,9 +87,7 @@ class _RecentButton(QPushButton):
         name = ElidedLabel(project.name)
         detail = ElidedLabel(project.detail if project.detail != project.path else "", "dim")
         detail.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        detail.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         path = ElidedLabel(project.path, "dim", mode=Qt.TextElideMode.ElideMiddle)
-        path.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         for label in (name, detail, path):
             label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         body = column(row(name, detail), path, spacing=2)

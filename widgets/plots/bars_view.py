@@ -8,8 +8,10 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QBrush, QColor, QFocusEvent, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from widgets.common.colours import HUES
 from widgets.common.text import plain, tip
 from widgets.common.theme import theme
+from widgets.plots.keys import moved_view
 from widgets.plots.legend import Key, Legend
 from widgets.plots.marks import Box, Outline
 from widgets.plots.selected import Marks, runs
@@ -19,6 +21,8 @@ _WIDTH = 0.82
 _LONGEST = 26
 """Letters of a name in the legend."""
 
+_AGAIN = Qt.BrushStyle.Dense3Pattern
+"""Fills what has a hue that an earlier expert has, too."""
 _GRAB = 8
 """Pixels around the line of k within which it can be grabbed."""
 
@@ -175,7 +179,9 @@ class BarsView(QWidget):
     def _brush(self, part: int) -> QBrush:
         if part in self.state.dropped:
             return QBrush(QColor(theme().dim), Qt.BrushStyle.BDiagPattern)
-        return QBrush(QColor(self.state.colours[part]))
+        experts = self.state.part_experts[part] if part < len(self.state.part_experts) else ()
+        again = len(experts) == 1 and experts[0] >= HUES  # the hue of an earlier expert
+        return QBrush(QColor(self.state.colours[part]), _AGAIN if again else Qt.BrushStyle.SolidPattern)
 
     def part_at(self, x: float, y: float) -> tuple[int, int]:
         """(column, part) at a place of the plot, (-1, -1) for none."""
@@ -209,9 +215,11 @@ class BarsView(QWidget):
         return f"{self.state.columns[column]}, {self.state.parts[part]}: {share}"
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Arrows walk columns and parts, Enter or a digit chooses, [ and ] move the line of k, 0 shows all."""
+        """Arrows walk columns and parts, Enter or a digit chooses, [ ] move k, + − zoom, Shift moves, 0 shows all."""
         steps = {Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0), Qt.Key.Key_Up: (0, 1), Qt.Key.Key_Down: (0, -1)}
         state, key, text = self.state, event.key(), event.text()
+        if moved_view(event, self.plot.getPlotItem().getViewBox(), tall=False):
+            return
         if key in steps and state.columns:
             across, up = steps[Qt.Key(key)]
             self._column = min(max(self._column + across, 0), len(state.columns) - 1)

@@ -10,21 +10,26 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QDialog,
+    QGridLayout,
     QHBoxLayout,
     QHeaderView,
+    QStackedWidget,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
-from widgets.common.pieces import CalmComboBox, labelled, push
-from widgets.common.text import PlainLabel, plain
+from widgets.common.pieces import CalmComboBox, labelled, push, row
+from widgets.common.text import PlainLabel, plain, tip
+from widgets.panels.panel_parts import EmptyHint
 from widgets.plots.frame import PlotFrame
 from widgets.plots.heat_view import HeatView
 from widgets.plots.state import Heat
 
 Rows = tuple[tuple[str, ...], ...]
+_WIDEST = 220
+"""Pixels of the widest column; longer texts are in the tooltip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,7 @@ class ExplainState:
         heat: Where the merged weights differ.
         can_score: Whether there is something to score on.
         is_scoring: Whether scores are being measured.
+        score_hint: What stands where there are no scores yet: what to do about it.
     """
 
     names: tuple[str, ...] = ()
@@ -52,6 +58,7 @@ class ExplainState:
     heat: Heat = field(default_factory=lambda: Heat(title="Difference of the merged weights"))
     can_score: bool = False
     is_scoring: bool = False
+    score_hint: str = ""
 
 
 class ExplainDialog(QDialog):
@@ -69,13 +76,17 @@ class ExplainDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Explain difference")
         self.setObjectName("explain")
-        self.resize(860, 680)
+        self.resize(960, 720)
         self.state = ExplainState()
         self.first, self.second = CalmComboBox(), CalmComboBox()
         self._summary = PlainLabel("", "section", wrap=True)
         self.frame = PlotFrame(HeatView())
         self.changes = _table("What the recipes say differently", ("What", "From", "To"))
         self.scores = _table("Scores", ("Task", "From", "To", "Difference", "95 % interval"))
+        self._scores_empty = EmptyHint("evaluate", "No scores yet", "")
+        self._score_pages = QStackedWidget()
+        for page in (self._scores_empty, self.scores):
+            self._score_pages.addWidget(page)
         self.score = push("Score both", name="explain-score")
         self.score.clicked.connect(self.scoreRequested)
         for combo in (self.first, self.second):
@@ -88,13 +99,18 @@ class ExplainDialog(QDialog):
             combo.setMinimumWidth(180)
             head.addWidget(labelled(text, combo))
             head.addWidget(combo, 1)
-        below = QHBoxLayout()
-        below.addWidget(self.changes, 3)
-        right = QVBoxLayout()
-        right.addWidget(self.scores, 1)
-        right.addWidget(self.score, 0, Qt.AlignmentFlag.AlignLeft)
-        below.addLayout(right, 4)
+        below = QGridLayout()
+        below.setHorizontalSpacing(14)
+        below.setVerticalSpacing(6)
+        below.addWidget(PlainLabel("What the recipes say differently", "section"), 0, 0)
+        below.addLayout(row(PlainLabel("Scores", "section"), None, self.score), 0, 1)
+        below.addWidget(self.changes, 1, 0)
+        below.addWidget(self._score_pages, 1, 1)
+        below.setColumnStretch(0, 3)
+        below.setColumnStretch(1, 4)
+        below.setRowStretch(1, 1)
         layout = QVBoxLayout(self)
+        layout.setSpacing(8)
         layout.addLayout(head)
         layout.addWidget(self._summary)
         layout.addWidget(self.frame, 3)
@@ -111,9 +127,11 @@ class ExplainDialog(QDialog):
         self.frame.set_state(state.heat)
         _fill(self.changes, state.changes or (("Nothing", "", ""),))
         _fill(self.scores, state.scores)
+        self._scores_empty.set_hint(state.score_hint)
+        self._score_pages.setCurrentWidget(self.scores if state.scores else self._scores_empty)
         self.score.setEnabled(state.can_score and not state.is_scoring)
         self.score.setText("Scoring…" if state.is_scoring else "Score both")
-        self.score.setToolTip("" if state.can_score else "Add a quick-eval task first.")
+        self.score.setToolTip("" if state.can_score else state.score_hint)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Escape closes; Enter does not."""
@@ -130,7 +148,16 @@ def _table(name: str, head: Sequence[str]) -> QTableWidget:
     table.verticalHeader().hide()
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setTabKeyNavigation(False)
-    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setShowGrid(False)
+    table.setWordWrap(False)
+    table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+    table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 8)
+    header = table.horizontalHeader()
+    header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    header.setMaximumSectionSize(_WIDEST)
     return table
 
 
@@ -139,5 +166,5 @@ def _fill(table: QTableWidget, rows: Rows) -> None:
     for r, cells in enumerate(rows):
         for c, text in enumerate(cells):
             item = QTableWidgetItem(plain(text, 200))
-            item.setToolTip(plain(text, 200))
+            item.setToolTip(tip(text))
             table.setItem(r, c, item)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QMimeData, QPoint, QRectF, Qt, Signal
-from PySide6.QtGui import QGuiApplication, QImage, QPainter
+from PySide6.QtGui import QColor, QGuiApplication, QImage, QKeyEvent, QKeySequence, QPainter, QPaintEvent, QPen
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import (
+    QApplication,
     QFileDialog,
     QHBoxLayout,
     QMenu,
@@ -21,7 +23,8 @@ from PySide6.QtWidgets import (
 )
 
 from widgets.common.pieces import icon_button
-from widgets.common.text import PlainLabel
+from widgets.common.text import ElidedLabel, PlainLabel
+from widgets.common.theme import theme
 from widgets.plots.state import Table
 
 
@@ -49,12 +52,15 @@ class PlotFrame(QWidget):
     def __init__(self, view: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.view: Any = view
-        self._title, self._meaning = PlainLabel("", "section"), PlainLabel("", "dim")
+        self._title, self._meaning = PlainLabel("", "section"), ElidedLabel("", "dim")
         self._empty = PlainLabel("", "dim", wrap=True)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._empty.setFocusPolicy(Qt.FocusPolicy.StrongFocus)  # it is all there is to be heard then
         self._table = QTableWidget()
         self._table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self._table.setTabKeyNavigation(False)  # Tab leaves the table
         self._table.verticalHeader().hide()
+        self._has_focus = False
         self._pages = QStackedWidget()
         for page in (self._empty, view, self._table):
             self._pages.addWidget(page)
@@ -64,6 +70,9 @@ class PlotFrame(QWidget):
         layout.addLayout(self._bar())
         layout.addWidget(self._pages, 1)
         self._layout = layout
+        app = QApplication.instance()
+        if isinstance(app, QApplication):
+            app.focusChanged.connect(self._on_focus)
 
     def _bar(self) -> QHBoxLayout:
         bar = QHBoxLayout()
@@ -71,12 +80,12 @@ class PlotFrame(QWidget):
         bar.addSpacing(8)
         bar.addWidget(self._meaning, 1)
         fit, copy = (
-            icon_button("search", "Show all (0)", name="plot-fit"),
-            icon_button("copy", "Copy", name="plot-copy"),
+            icon_button("fit", "Show all (0)", name="plot-fit"),
+            icon_button("copy", "Copy (Ctrl+C)", name="plot-copy"),
         )
         save, table = (
             icon_button("export", "Save…", name="plot-save"),
-            icon_button("numbers", "As a table", name="plot-table"),
+            icon_button("numbers", "As a table (T)", name="plot-table"),
         )
         table.setCheckable(True)
         fit.clicked.connect(lambda: self.view.fit())
@@ -84,7 +93,8 @@ class PlotFrame(QWidget):
         save.clicked.connect(lambda: self._save_menu(save))
         table.toggled.connect(lambda _: self._turn())
         self._as_table = table
-        for button in (fit, copy, save, table):
+        self._tools = (fit, copy, save, table)
+        for button in self._tools:
             bar.addWidget(button)
         return bar
 
@@ -97,14 +107,18 @@ class PlotFrame(QWidget):
         self.view.set_state(state)
         self._title.setText(state.title)
         self._meaning.setText(state.meaning)
-        self._meaning.setToolTip(state.meaning)
         self._empty.setText(state.empty)
+        self._table.setAccessibleName(f"{state.title}, table")
         self._turn()
 
     def _turn(self) -> None:
         """The page that fits: the hint, the plot or the table."""
         state = self.view.state
-        if state.is_empty if hasattr(state, "is_empty") else not self.table()[1]:  # a table takes its time
+        is_empty = state.is_empty if hasattr(state, "is_empty") else not self.table()[1]  # a table takes its time
+        for button in self._tools:
+            button.setEnabled(not is_empty)
+        self._meaning.setVisible(not is_empty)
+        if is_empty:
             self._pages.setCurrentIndex(0)
         elif self._as_table.isChecked():
             self._fill(*self.table())
@@ -120,11 +134,46 @@ class PlotFrame(QWidget):
     def _fill(self, head: tuple[str, ...], body: tuple[tuple[str, ...], ...]) -> None:
         self._table.setColumnCount(len(head))
         self._table.setRowCount(len(body))
-        self._table.setHorizontalHeaderLabels(list(head))
+        set_heads(self._table, head)
         for r, cells in enumerate(body):
             for c, text in enumerate(cells):
-                self._table.setItem(r, c, QTableWidgetItem(text))
+                item = QTableWidgetItem(text)
+                item.setTextAlignment(side_of(c))
+                self._table.setItem(r, c, item)
         self._table.resizeColumnsToContents()
+
+    # Where the keyboard is -----------------------------------------------------------------------------------
+
+    def _on_focus(self, _: QWidget | None, now: QWidget | None) -> None:
+        """Note when the view, a part of it or the hint has the keyboard; the table shows that itself."""
+        has_focus = now is not None and now is not self._table and self._pages.isAncestorOf(now)
+        if has_focus != self._has_focus:
+            self._has_focus = has_focus
+            self.update()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Ctrl+C copies, T turns to the table, Escape back to the plot."""
+        can = self._as_table.isEnabled()
+        if event.matches(QKeySequence.StandardKey.Copy) and can:
+            self.copy()
+        elif event.key() == Qt.Key.Key_T and not event.modifiers() and can:
+            self._as_table.toggle()
+            (self._table if self._as_table.isChecked() else self.view).setFocus(Qt.FocusReason.OtherFocusReason)
+        elif event.key() == Qt.Key.Key_Escape and self._as_table.isChecked():
+            self._as_table.setChecked(False)
+            self.view.setFocus(Qt.FocusReason.OtherFocusReason)
+        else:
+            super().keyPressEvent(event)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """A ring around the view that has the keyboard."""
+        super().paintEvent(event)
+        if self._has_focus:
+            painter = QPainter(self)
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+            painter.setPen(QPen(QColor(theme().accent), 2))
+            painter.drawRoundedRect(QRectF(self._pages.geometry()).adjusted(-3, -3, 3, 3), 4, 4)
+            painter.end()
 
     # Taking it elsewhere -------------------------------------------------------------------------------------
 
@@ -197,3 +246,17 @@ class PlotFrame(QWidget):
             return False
         self.told.emit(f"Saved {path}.")
         return True
+
+
+def set_heads(table: QTableWidget, heads: Sequence[str]) -> None:
+    """Write the heads of a table of a name and numbers, each above its text."""
+    for column, text in enumerate(heads):
+        item = QTableWidgetItem(text)
+        item.setTextAlignment(side_of(column))
+        table.setHorizontalHeaderItem(column, item)
+
+
+def side_of(column: int) -> Qt.AlignmentFlag:
+    """Names stand left, numbers right."""
+    first = Qt.AlignmentFlag.AlignLeft if column == 0 else Qt.AlignmentFlag.AlignRight
+    return first | Qt.AlignmentFlag.AlignVCenter

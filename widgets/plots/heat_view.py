@@ -8,13 +8,15 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, Qt, Signal
 from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QColor, QFontMetrics, QKeyEvent, QMouseEvent
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from widgets.common.text import plain, tip
 from widgets.common.theme import theme
 from widgets.desk.inks import readable_on, small
 from widgets.plots import colour_maps
+from widgets.plots.keys import moved_view
 from widgets.plots.marks import Outline
+from widgets.plots.ramp import Ramp
 from widgets.plots.selected import Marks, runs
 from widgets.plots.state import Heat
 
@@ -47,9 +49,12 @@ class HeatView(QWidget):
         self._outline, self._marks = Outline(), Marks()
         self._texts: list[pg.TextItem] = []
         self._prepare()
-        layout = QVBoxLayout(self)
+        self._ramp = Ramp()
+        layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.plot)
+        layout.setSpacing(6)
+        layout.addWidget(self.plot, 1)
+        layout.addWidget(self._ramp)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
     def _prepare(self) -> None:
@@ -75,6 +80,7 @@ class HeatView(QWidget):
         same = state.values.shape == self.state.values.shape
         self.state = state
         self.setAccessibleName(state.title)
+        self._ramp.set_state(state)
         self._paint()
         if not same:
             self._cursor = (-1, -1)
@@ -163,16 +169,17 @@ class HeatView(QWidget):
         for text in self._texts:
             self.plot.removeItem(text)
         self._texts = []
+        for r, c in self.written():
+            ink = readable_on(QColor(*(int(v) for v in picture[r, c])))
+            text = pg.TextItem(self.state.text(r, c), color=ink, anchor=(0.5, 0.5))
+            text.setPos(c + 0.5, r + 0.5)
+            self.plot.addItem(text)
+            self._texts.append(text)
+
+    def written(self) -> list[tuple[int, int]]:
+        """Cells (row, column) that get a number where it fits: all of them, or none if they are many."""
         rows, columns = self.state.values.shape
-        if rows * columns > _MOST_TEXTS:
-            return
-        for r in range(rows):
-            for c in range(columns):
-                ink = readable_on(QColor(*(int(v) for v in picture[r, c])))
-                text = pg.TextItem(self.state.text(r, c), color=ink, anchor=(0.5, 0.5))
-                text.setPos(c + 0.5, r + 0.5)
-                self.plot.addItem(text)
-                self._texts.append(text)
+        return [(r, c) for r in range(rows) for c in range(columns)] if rows * columns <= _MOST_TEXTS else []
 
     # Cursor --------------------------------------------------------------------------------------------------
 
@@ -200,9 +207,11 @@ class HeatView(QWidget):
         return False
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Arrows move the cursor, Enter chooses, + and − zoom, 0 shows all."""
+        """Arrows move the cursor, with Shift what is seen; Enter chooses, + and − zoom, 0 shows all."""
         steps = {Qt.Key.Key_Up: (-1, 0), Qt.Key.Key_Down: (1, 0), Qt.Key.Key_Left: (0, -1), Qt.Key.Key_Right: (0, 1)}
         key, box = event.key(), self.plot.getPlotItem().getViewBox()
+        if moved_view(event, box):
+            return
         if key in steps and self.state.values.size:
             rows, columns = self.state.values.shape
             dr, dc = steps[Qt.Key(key)]
@@ -210,10 +219,6 @@ class HeatView(QWidget):
             self._move_to(min(max(r + dr, 0), rows - 1), min(max(c + dc, 0), columns - 1))
         elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._cursor != (-1, -1):
             self.cellChosen.emit(*self._cursor)
-        elif key in (Qt.Key.Key_Plus, Qt.Key.Key_Equal):
-            box.scaleBy((0.8, 0.8))
-        elif key == Qt.Key.Key_Minus:
-            box.scaleBy((1.25, 1.25))
         elif key == Qt.Key.Key_0:
             self.fit()
         else:

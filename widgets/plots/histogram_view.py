@@ -12,12 +12,16 @@ from widgets.common.colours import expert_letter
 from widgets.common.text import plain
 from widgets.common.theme import theme
 from widgets.desk.inks import expert_line
+from widgets.plots.axes import PowerAxis
 from widgets.plots.dashes import dash_of
+from widgets.plots.keys import moved_view
 from widgets.plots.legend import Key, Legend
 from widgets.plots.selected import Marks
 from widgets.plots.state import Histogram, equal
 
 _KEY_STEP = 0.02
+_BESIDE = ((1.05, 0.5), (-0.05, 0.5))
+"""Where the label of the line is: left of it, or right where there is no room."""
 
 
 class HistogramView(QWidget):
@@ -37,14 +41,12 @@ class HistogramView(QWidget):
         super().__init__(parent)
         self.state = Histogram(title="")
         self._gesture, self._at, self._marks = 0, -1, Marks()
-        self.plot = pg.PlotWidget(self)
+        self.plot = pg.PlotWidget(self, axisItems={side: PowerAxis(side) for side in ("left", "bottom")})
         item = self.plot.getPlotItem()
         item.hideButtons()
         item.setMenuEnabled(False)
-        for side in ("left", "bottom"):
-            item.getAxis(side).enableAutoSIPrefix(False)
         self._legend = Legend()
-        self.line = pg.InfiniteLine(angle=90, movable=True)
+        self.line = pg.InfiniteLine(angle=90, movable=True, label="", labelOpts={"position": 0.12, "anchors": _BESIDE})
         self.line.sigDragged.connect(self._on_drag)
         self.line.sigPositionChangeFinished.connect(self._on_release)
         self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -91,7 +93,7 @@ class HistogramView(QWidget):
                 short=expert_letter(t), pen=pg.mkPen(expert_line(t), width=self._width(t), style=dash_of(t)))
             for t, name in enumerate(state.names)
         ])  # fmt: skip
-        for side, label in (("left", "weights (log₁₀)"), ("bottom", "|τ| (log₁₀)")):
+        for side, label in (("left", "weights"), ("bottom", "|τ|")):
             item.getAxis(side).setTextPen(QColor(colours.text))
             item.getAxis(side).setPen(QColor(colours.line))
             item.getAxis(side).setLabel(label, color=colours.text)  # after the pen, which would give it its colour
@@ -115,6 +117,8 @@ class HistogramView(QWidget):
             self.line.setPen(pg.mkPen(QColor(colours.warning), width=2))
             self.line.setValue(float(np.log10(np.median(known))))
             self.line.setMovable(state.density is not None)
+            self.line.label.setColor(QColor(colours.warning))
+            self.line.label.setFormat("" if state.density is None else f"keep {state.density:.1%}".replace("%", " %"))
         if bool(known.size) != (self.line.scene() is not None):
             (item.addItem if known.size else item.removeItem)(self.line)
 
@@ -134,7 +138,9 @@ class HistogramView(QWidget):
         self._gesture += 1
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Left keeps more, right keeps less, up and down walk the experts, Enter chooses one, 0 shows all."""
+        """Left and right move the line, up and down walk the experts, Enter chooses, + − zoom, Shift moves, 0 fits."""
+        if moved_view(event, self.plot.getPlotItem().getViewBox()):
+            return
         steps = {Qt.Key.Key_Left: _KEY_STEP, Qt.Key.Key_Right: -_KEY_STEP}
         if event.key() in steps and self.state.density is not None:
             density = min(max(self.state.density + steps[Qt.Key(event.key())], 0.0), 1.0)

@@ -3,58 +3,45 @@
 from __future__ import annotations
 
 from html import escape
+from typing import cast
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, Qt, Signal
-from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QColor, QKeyEvent, QMouseEvent, QPen
+from PySide6.QtCore import QPointF, Qt
+from PySide6.QtGui import QColor, QPen
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from widgets.common.text import plain, tip
+from widgets.common.text import plain
 from widgets.common.theme import theme
 from widgets.desk.inks import expert_line
+from widgets.plots.dashes import dash_of, mark_of
 from widgets.plots.legend import Key, Legend
+from widgets.plots.pointed import PointedView
 from widgets.plots.sweep_values import Line, Lines
 
 
-class LinesView(QWidget):
-    """Shows `Lines`.
-
-    Signals:
-        chosen: Index of a stop, by click or Enter.
-    """
-
-    chosen = Signal(int)
+class LinesView(PointedView):
+    """Shows `Lines`; stops of the cursor can be chosen."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.state = Lines(title="")
-        self._at, self._names = -1, tuple[str, ...]()
+        self._names = tuple[str, ...]()
         self._parts: list[tuple[pg.PlotDataItem, pg.ErrorBarItem]] = []
-        self.plot = pg.PlotWidget(self)
-        item = self.plot.getPlotItem()
-        item.hideButtons()
-        item.setMenuEnabled(False)
-        for side in ("left", "bottom"):
-            item.getAxis(side).enableAutoSIPrefix(False)
         self._legend = Legend()
         self._cursor, self._home = pg.InfiniteLine(angle=90), pg.InfiniteLine(angle=90)
         for line in (self._home, self._cursor):
-            item.addItem(line, ignoreBounds=True)
+            self.plot.addItem(line, ignoreBounds=True)
             line.hide()
-        self.plot.viewport().installEventFilter(self)
-        self.plot.viewport().setMouseTracking(True)
-        self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = cast("QVBoxLayout", self.layout())
         layout.setSpacing(2)
-        layout.addWidget(self._legend)
-        layout.addWidget(self.plot, 1)
+        layout.insertWidget(0, self._legend)
+        layout.setStretch(1, 1)
 
     def set_state(self, state: Lines) -> None:
         """Show other lines; those of the same names are only moved."""
         self.state = state
+        self._at = min(self._at, len(state.stops) - 1)
         self.setAccessibleName(state.title)
         names = tuple(line.name for line in state.lines)
         if names != self._names:
@@ -91,15 +78,16 @@ class LinesView(QWidget):
     @staticmethod
     def _pen(line: Line) -> QPen:
         ink = QColor(theme().text) if line.tone < 0 else expert_line(line.tone)
-        style = Qt.PenStyle.DashLine if line.dashed else Qt.PenStyle.SolidLine
+        style = Qt.PenStyle.DashLine if line.dashed else dash_of(max(line.tone, 0))
         made: QPen = pg.mkPen(ink, width=3 if line.thick else 1.5, style=style)
         return made
 
     def _part(self, line: Line) -> tuple[pg.PlotDataItem, pg.ErrorBarItem]:
         pen = self._pen(line)
         ink = pen.color()
-        curve = pg.PlotDataItem(pen=pen, symbol=None if line.dashed else "o", symbolSize=9 if line.thick else 6,
-                                symbolBrush=ink, symbolPen=None)  # fmt: skip
+        mark = None if line.dashed else mark_of(line.tone)
+        curve = pg.PlotDataItem(pen=pen, symbol=mark, symbolSize=9 if line.thick else 7, symbolBrush=ink,
+                                symbolPen=None)  # fmt: skip
         bars = pg.ErrorBarItem(beam=0.0, pen=pg.mkPen(ink, width=1))
         self.plot.addItem(curve)
         self.plot.addItem(bars)
@@ -112,38 +100,20 @@ class LinesView(QWidget):
 
     # Cursor --------------------------------------------------------------------------------------------------
 
-    def _stop_at(self, place: QPointF) -> int:
+    def point_at(self, place: QPointF) -> int:
+        """The nearest stop to a place in the viewport, -1 if there are none."""
         if not self.state.stops:
             return -1
         at = self.plot.getPlotItem().getViewBox().mapSceneToView(self.plot.mapToScene(place.toPoint())).x()
         return int(np.argmin(np.abs(np.array(self.state.stops) - at)))
 
-    def eventFilter(self, watched: object, event: QEvent) -> bool:
-        """Hover and clicks on the plot."""
-        if isinstance(event, QMouseEvent) and event.type() == QEvent.Type.MouseMove and not event.buttons():
-            self.move_to(self._stop_at(event.position()))
-        elif isinstance(event, QMouseEvent) and event.type() == QEvent.Type.MouseButtonRelease:
-            self.setFocus()
-            at = self._stop_at(event.position())
-            if at >= 0 and event.button() == Qt.MouseButton.LeftButton:
-                self.move_to(at)
-                self.chosen.emit(at)
-        elif event.type() == QEvent.Type.MouseButtonDblClick:
-            self.fit()
-        return False
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Left and right move the cursor, Enter chooses, 0 shows all."""
-        key, last = event.key(), len(self.state.stops) - 1
-        if key in (Qt.Key.Key_Left, Qt.Key.Key_Right) and last >= 0:
-            step = -1 if key == Qt.Key.Key_Left else 1
-            self.move_to(min(max(self._at + step, 0), last))
-        elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and 0 <= self._at <= last:
-            self.chosen.emit(self._at)
-        elif key == Qt.Key.Key_0:
-            self.fit()
-        else:
-            super().keyPressEvent(event)
+    def step(self, key: int) -> bool:
+        """Left and right move the cursor."""
+        last = len(self.state.stops) - 1
+        if key not in (Qt.Key.Key_Left, Qt.Key.Key_Right) or last < 0:
+            return False
+        self.move_to(min(max(self._at + (-1 if key == Qt.Key.Key_Left else 1), 0), last))
+        return True
 
     def move_to(self, index: int) -> None:
         """Put the cursor on a stop; -1 for none."""
@@ -152,14 +122,9 @@ class LinesView(QWidget):
         self._cursor.setVisible(inside)
         if inside:
             self._cursor.setValue(self.state.stops[index])
-        words = self.state.words[index] if 0 <= index < len(self.state.words) else ""
-        self.plot.setToolTip(tip(words))
-        if self.hasFocus() and words:
-            QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, words))
+        self.say(self.state.words)
 
-    def changeEvent(self, event: QEvent) -> None:
-        """Follow the theme."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._names = ()
-            self.set_state(self.state)
+    def follow_theme(self) -> None:
+        """Paint in the present colours."""
+        self._names = ()
+        self.set_state(self.state)

@@ -7,14 +7,15 @@ from html import escape
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, Qt, Signal
-from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QColor, QKeyEvent, QMouseEvent
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtCore import QPointF, Qt
+from PySide6.QtGui import QColor
+from PySide6.QtWidgets import QWidget
 
-from widgets.common.text import plain, tip
+from widgets.common.text import plain
 from widgets.common.theme import theme
 from widgets.desk.inks import readable_on
 from widgets.plots import colour_maps
+from widgets.plots.pointed import PointedView
 from widgets.plots.sweep_values import Points
 
 _REACH = 22
@@ -24,38 +25,18 @@ _HEX = 42
 """Pixels across a point of a triangle."""
 
 
-class PointsView(QWidget):
-    """Shows `Points`.
-
-    Signals:
-        chosen: Index of a point, by click or Enter.
-    """
-
-    chosen = Signal(int)
+class PointsView(PointedView):
+    """Shows `Points`; each can be chosen."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.state = Points(title="")
-        self._at = -1
         self._count = -1
-        self.plot = pg.PlotWidget(self)
-        item = self.plot.getPlotItem()
-        item.hideButtons()
-        item.setMenuEnabled(False)
-        for side in ("left", "bottom"):
-            item.getAxis(side).enableAutoSIPrefix(False)
         self._front, self._edge = pg.PlotCurveItem(), pg.PlotCurveItem()
         self._dots, self._ring, self._home = pg.ScatterPlotItem(), pg.ScatterPlotItem(), pg.ScatterPlotItem()
         for part in (self._edge, self._front, self._dots, self._home, self._ring):
-            item.addItem(part)
+            self.plot.addItem(part)
         self._texts: list[pg.TextItem] = []
-        self.plot.viewport().installEventFilter(self)
-        self.plot.viewport().setMouseTracking(True)
-        self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.plot)
 
     def set_state(self, state: Points) -> None:
         """Show other points; the zoom stays while their number is the same."""
@@ -148,32 +129,13 @@ class PointsView(QWidget):
         nearest = int(np.argmin(gaps))
         return nearest if gaps[nearest] <= _REACH else -1
 
-    def eventFilter(self, watched: object, event: QEvent) -> bool:
-        """Hover and clicks on the plot."""
-        if isinstance(event, QMouseEvent) and event.type() == QEvent.Type.MouseMove and not event.buttons():
-            self.move_to(self.point_at(event.position()))
-        elif isinstance(event, QMouseEvent) and event.type() == QEvent.Type.MouseButtonRelease:
-            self.setFocus()
-            at = self.point_at(event.position())
-            if at >= 0 and event.button() == Qt.MouseButton.LeftButton:
-                self.move_to(at)
-                self.chosen.emit(at)
-        elif event.type() == QEvent.Type.MouseButtonDblClick:
-            self.fit()
-        return False
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Arrows go to the nearest point that way, Enter chooses, 0 shows all."""
+    def step(self, key: int) -> bool:
+        """Arrows go to the nearest point that way."""
         ways = {Qt.Key.Key_Up: (0, 1), Qt.Key.Key_Down: (0, -1), Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0)}
-        key = event.key()
-        if key in ways and len(self.state.xy):
-            self.move_to(self._towards(ways[Qt.Key(key)]))
-        elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._at >= 0:
-            self.chosen.emit(self._at)
-        elif key == Qt.Key.Key_0:
-            self.fit()
-        else:
-            super().keyPressEvent(event)
+        if key not in ways or not len(self.state.xy):
+            return False
+        self.move_to(self._towards(ways[Qt.Key(key)]))
+        return True
 
     def _towards(self, way: tuple[int, int]) -> int:
         """The nearest point in a direction; the first step goes to the best one."""
@@ -192,13 +154,8 @@ class PointsView(QWidget):
             return
         self._at = index
         self._show_cursor()
-        words = self.state.words[index] if 0 <= index < len(self.state.words) else ""
-        self.plot.setToolTip(tip(words))
-        if self.hasFocus() and words:
-            QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, words))
+        self.say(self.state.words)
 
-    def changeEvent(self, event: QEvent) -> None:
-        """Follow the theme."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._paint()
+    def follow_theme(self) -> None:
+        """Paint in the present colours."""
+        self._paint()

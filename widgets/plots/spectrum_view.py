@@ -15,13 +15,15 @@ from widgets.common.pieces import row
 from widgets.common.text import plain, tip
 from widgets.common.theme import theme
 from widgets.desk.inks import expert_line
+from widgets.plots.axes import PowerAxis
 from widgets.plots.bitmap_panel import chip
-from widgets.plots.dashes import dash_of
+from widgets.plots.dashes import dash_of, mark_of
+from widgets.plots.frame import set_heads
 from widgets.plots.heat_view import HeatView
+from widgets.plots.keys import moved_view
 from widgets.plots.selected import Marks
 from widgets.plots.state import Heat, Table
 
-_MARKS = ("o", "s", "t", "d", "+", "x", "star")
 _HEADS = ("Expert", "effective rank", "90 % energy")
 _TABLE = 330
 
@@ -83,12 +85,11 @@ class SpectrumView(QWidget):
         super().__init__(parent)
         self.state = Spectrum()
         self._at, self._marks = -1, Marks()
-        self.plot = pg.PlotWidget(self)
+        self.plot = pg.PlotWidget(self, axisItems={"left": PowerAxis("left")})
         item = self.plot.getPlotItem()
         item.hideButtons()
         item.setMenuEnabled(False)
-        for side in ("left", "bottom"):
-            item.getAxis(side).enableAutoSIPrefix(False)
+        item.getAxis("bottom").enableAutoSIPrefix(False)
         self._line = pg.InfiniteLine(angle=90)
         self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.plot.scene().sigMouseMoved.connect(self._on_mouse)
@@ -116,7 +117,7 @@ class SpectrumView(QWidget):
         table.setFixedWidth(_TABLE)
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(22)
-        table.setHorizontalHeaderLabels(list(_HEADS))
+        set_heads(table, _HEADS)
         table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column in (1, 2):
             table.horizontalHeader().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
@@ -165,7 +166,7 @@ class SpectrumView(QWidget):
         colours, state, item = theme(), self.state, self.plot.getPlotItem()
         self.plot.setBackground(QColor(colours.panel))
         item.clear()
-        for side, label in (("left", "σ (log₁₀)"), ("bottom", "direction")):
+        for side, label in (("left", "singular value σ"), ("bottom", "direction")):
             item.getAxis(side).setTextPen(QColor(colours.text))
             item.getAxis(side).setPen(QColor(colours.line))
             item.getAxis(side).setLabel(label, color=colours.text)
@@ -178,7 +179,7 @@ class SpectrumView(QWidget):
                     x, y, connect="finite", pen=pg.mkPen(colour, width=4 if self._is_marked(t) else 2, style=dash_of(t))
                 )
             )
-            marks = pg.PlotDataItem(x[t % every :: every], y[t % every :: every], pen=None, symbol=_MARKS[t % 7],
+            marks = pg.PlotDataItem(x[t % every :: every], y[t % every :: every], pen=None, symbol=mark_of(t),
                                     symbolSize=8, symbolBrush=colour, symbolPen=pg.mkPen(colours.panel))  # fmt: skip
             item.addItem(marks)
         self._line.setPen(pg.mkPen(QColor(colours.warning), width=1))
@@ -230,15 +231,12 @@ class SpectrumView(QWidget):
         return "\n".join([f"Direction {self._at + 1}", *lines])
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Left and Right move the cursor, + and − zoom, 0 shows all."""
+        """Left and Right move the cursor, with Shift what is seen; + and − zoom, 0 shows all."""
         steps, key = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}, event.key()
-        box = self.plot.getPlotItem().getViewBox()
+        if moved_view(event, self.plot.getPlotItem().getViewBox()):
+            return
         if key in steps:
             self.move_to(self._at + steps[Qt.Key(key)])
-        elif key in (Qt.Key.Key_Plus, Qt.Key.Key_Equal):
-            box.scaleBy((0.8, 0.8))
-        elif key == Qt.Key.Key_Minus:
-            box.scaleBy((1.25, 1.25))
         elif key == Qt.Key.Key_0:
             self.fit()
         else:

@@ -32,6 +32,7 @@ class Heat:
         row_experts: Experts (row index on the desk) that a row is about, for their chips.
         column_experts: Experts that a column is about; empty where the columns are layers.
         empty: What to do when there is nothing to show.
+        signed: Whether numbers above 0 are written with a plus.
     """
 
     title: str
@@ -47,10 +48,12 @@ class Heat:
     row_experts: tuple[tuple[int, ...], ...] = ()
     column_experts: tuple[tuple[int, ...], ...] = ()
     empty: str = "Needs a base and two experts. Drop another model or open the demo."
+    signed: bool = False
 
     def text(self, row: int, column: int) -> str:
         """One cell as text."""
-        return shown(float(self.values[row, column]), self.unit)
+        value = float(self.values[row, column])
+        return f"{'+' if self.signed and value > 0 else ''}{shown(value, self.unit)}"
 
     @property
     def is_empty(self) -> bool:

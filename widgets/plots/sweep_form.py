@@ -54,13 +54,14 @@ class SpanFields(QWidget):
         self.count = CalmSpinBox()
         self.count.setRange(2, _MOST_STEPS)
         self.count.setAccessibleName(f"{title}: number of values")
+        self.count.setSuffix(" values")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addLayout(row(labelled(f"&{title}", self.combo), self.combo))
         self.combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         layout.addLayout(row(PlainLabel("from", "dim"), self.low, PlainLabel("to", "dim"), self.high,
-                             PlainLabel("in", "dim"), self.count, spacing=5))  # fmt: skip
+                             self.count, spacing=5))  # fmt: skip
         self.combo.activated.connect(lambda _: self._offer())
         for box in (self.low, self.high, self.count):
             box.valueChanged.connect(lambda _: self.changed.emit())

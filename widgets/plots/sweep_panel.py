@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
@@ -49,7 +50,7 @@ class SweepPanel(QWidget):
                        "triangle": PlotFrame(PointsView()), "front": PlotFrame(PointsView())}  # fmt: skip
         self.measure, self.first, self.second = CalmComboBox(), CalmComboBox(), CalmComboBox()
         self.tabs, self.pages = QTabWidget(), QStackedWidget()
-        self._drawn: dict[str, Any] = {}
+        self._drawn: dict[str, tuple[Any, str]] = {}
         self._arrange()
         self._connect()
 
@@ -115,10 +116,13 @@ class SweepPanel(QWidget):
     def _draw(self) -> None:
         """Draw the plot in front, if it shows something else than before."""
         name = "front" if self.tabs.currentIndex() == 1 else self.state.shown
-        value = getattr(self.state, name)
-        if self._drawn.get(name) is not value:
-            self._drawn[name] = value
-            self.frames[name].set_state(value)
+        value, reason = getattr(self.state, name), self.state.reason
+        drawn = self._drawn.get(name)
+        if drawn is None or drawn[0] is not value or drawn[1] != reason:
+            self._drawn[name] = value, reason
+            self.frames[name].set_state(replace(value, empty=reason) if reason else value)
+        for combo in (self.measure, self.first, self.second):
+            combo.setEnabled(combo.count() > 0)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Escape puts the panel away."""

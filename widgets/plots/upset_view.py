@@ -12,10 +12,13 @@ from widgets.common.colours import expert_letter
 from widgets.common.text import plain, tip
 from widgets.common.theme import theme
 from widgets.desk.inks import expert_line, small
+from widgets.plots.keys import moved_view
 from widgets.plots.marks import Outline
 from widgets.plots.selected import Marks, runs
 from widgets.plots.state import UpSet, shown
 
+_HEAD = 1.3
+"""Room above the bars for their numbers."""
 _NAMES, _SMALL = 132, 0.78
 """Pixels for names; size of the letters where rows are low."""
 
@@ -118,7 +121,7 @@ class UpSetView(QWidget):
         """Show all combinations."""
         shares = self._shares()
         self.bars.setRange(
-            xRange=(-0.6, max(len(self._shown), 1) - 0.4), yRange=(0, max([*shares, 1e-6]) * 1.1), padding=0
+            xRange=(-0.6, max(len(self._shown), 1) - 0.4), yRange=(0, max([*shares, 1e-6]) * _HEAD), padding=0
         )
         self.dots.setRange(yRange=(-0.5, max(len(self.state.sets), 1) - 0.5), padding=0.02)
 
@@ -137,7 +140,12 @@ class UpSetView(QWidget):
         if not self._shown:
             return
         x = np.arange(len(self._shown))
-        self.bars.addItem(pg.BarGraphItem(x=x, height=self._shares(), width=0.7, brush=QColor(colours.accent)))
+        self.bars.addItem(pg.BarGraphItem(x=x, height=self._shares(), width=0.7, brush=QColor(colours.dim)))
+        for at, share in enumerate(self._shares()):
+            word = pg.TextItem(f"{share:.1f}", color=colours.text, anchor=(0.5, 0.85))
+            word.setFont(small(self.font(), _SMALL))
+            word.setPos(at, share)
+            self.bars.addItem(word, ignoreBounds=True)
         member = np.array([[i >> t & 1 for i in self._shown] for t in range(len(sets))], dtype=bool)
         for t in range(len(sets)):
             line = expert_line(t)
@@ -177,7 +185,9 @@ class UpSetView(QWidget):
         return f"only {self.state.name(bits)}: {count:,} weights, {share}"
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Left and right walk the combinations, Enter chooses, 0 shows all."""
+        """Left and right walk the combinations, Enter chooses, + and − zoom, Shift moves, 0 shows all."""
+        if moved_view(event, self.bars.getViewBox(), tall=False):
+            return
         steps = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
         if event.key() in steps and self._shown:
             self._at = min(max(self._at + steps[Qt.Key(event.key())], 0), len(self._shown) - 1)

@@ -80,7 +80,7 @@ class DropZone(FileDrop):
         self._is_empty = True
         self._text = squeezed(bold(PlainLabel(wrap=True)))
         self._hint = squeezed(dim(PlainLabel("Files, model folders or several at once", wrap=True)))
-        self._open = QPushButton(icon("open"), "Open …")
+        self._open = QPushButton(icon("open"), "Open…")
         self._open.setObjectName("open-models")
         self._open.setAccessibleName("Open models")
         self._open.setToolTip("Choose model files or folders (Ctrl+O)")
