@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, QTimer
 
 from app import places
+from app.jobs import Job
 from engine.errors import MixdownError
 from engine.live.explain import Explained, all_experts, explain
 from engine.merge.inputs import Inputs, make_inputs
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from engine.evaluate.score import Score
     from widgets.plots.explain_dialog import ExplainDialog
 
-_NOW = "Now"
+_NOW, _KEY = "Now", "explain scores"
 Scores = Mapping[str, "Score"]
 
 
@@ -44,6 +45,7 @@ class ExplainController(QObject):
         for signal in (self._workspace.store.recipeChanged, self._workspace.store.pinsChanged,
                        self._workspace.live.gramChanged):  # fmt: skip
             signal.connect(lambda *_: self._soon.start() if self._is_open() else None)
+        self._workspace.runner.jobFinished.connect(self._on_job)
         desk.window.history.pinExplained.connect(lambda name: self.open(name, _NOW))
 
     def _is_open(self) -> bool:
@@ -159,7 +161,7 @@ class ExplainController(QObject):
             return {r: score_recipe(r, i, tasks, limit=rows, cache=cache, progress=token) for r, i in ready.items()}
 
         self._scoring = True
-        workspace.runner.submit("Scoring both recipes", work, key="explain scores", done=self._scored,
+        workspace.runner.submit("Scoring both recipes", work, key=_KEY, done=self._scored,
                                 failed=self._failed)  # fmt: skip
         self.refresh()
 
@@ -172,6 +174,12 @@ class ExplainController(QObject):
         self._scoring = False
         self._workspace.problem.emit(error)
         self.refresh()
+
+    def _on_job(self, job: Job) -> None:
+        """A cancelled job calls nobody else."""
+        if job.key == _KEY and job.state == "cancelled":
+            self._scoring = False
+            self.refresh()
 
     def _score_rows(self, first: Recipe, second: Recipe) -> tuple[tuple[str, ...], ...]:
         from app.explain_state import score_rows

@@ -174,9 +174,12 @@ class PreviewViews(QObject):
 
     def release(self) -> None:
         """The fader was let go."""
-        self._held = ()
+        was_held, self._held = self._held, ()
         self.ghost.clear()
         self._preview.release()
+        if was_held:  # no longer what the score would be where the fader was
+            self._say("")
+            self._on_current()
 
     def _value(self) -> float:
         """Where the first held fader is."""

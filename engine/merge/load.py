@@ -23,7 +23,7 @@ from engine.merge.plan import Plan, TensorJob
 from engine.merge.recall import SHARED, Recall
 from engine.steps.view import BLOCK, Chunk, Span
 
-BUDGET = 6 << 20
+BUDGET = 12 << 20
 """Bytes of float chunks that one thread may hold; with many experts the chunks get smaller, not the memory larger."""
 
 

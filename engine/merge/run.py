@@ -19,7 +19,7 @@ from engine.merge.sink import MemorySink, Sink
 from engine.merge.view import ModelView, spans
 from engine.progress import Progress, Silent
 
-CHUNK = 1 << 18
+CHUNK = 1 << 19
 """Default number of elements in a chunk (an upper bound, see `load.chunk_elements`)."""
 
 _AHEAD = 3
