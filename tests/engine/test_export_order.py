@@ -6,10 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from engine.export import folder, writer
 from tests.engine.merge_cases import family
 
 CODE = """
@@ -52,3 +54,27 @@ def test_files_are_synced_before_the_name_and_the_folder_after_it(tmp_path: Path
     assert header.rstrip().endswith(", 8, 0) = 8"), "the eight bytes that make it a model come last"
     folder = [n for n, line in enumerate(lines) if re.search(rf"fsync\(\d+<{re.escape(str(tmp_path))}>", line)]
     assert folder and min(n for n in folder if n > final) > final
+
+
+def test_a_slow_disk_is_waited_for_whatever_else_there_was_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, order = family(tmp_path / "models", experts=1), []
+
+    def slow(descriptor: int, *, whole: bool) -> OSError | None:
+        time.sleep(0.05)
+        problem = synced(descriptor, whole=whole)
+        order.append("synced" if whole else "flushed")
+        return problem
+
+    def named(*paths: Path) -> None:
+        order.append("named")
+        put_in_place(*paths)
+
+    synced, put_in_place = writer._synced, folder.put_in_place
+    monkeypatch.setattr(writer, "_synced", slow)
+    monkeypatch.setattr(folder, "put_in_place", named)
+    done = folder.export(made.plan, tmp_path / "out", options=folder.ExportOptions(shard_bytes=4096))
+    shards = [file for file in done.files if file.suffix == ".safetensors"]
+    assert len(shards) > 1
+    assert order == ["synced"] * len(shards) + ["named"]
