@@ -114,8 +114,10 @@ def _merge_one(recipe: Recipe, out: Path, arguments: argparse.Namespace, token: 
         print(f"mixdown: warning: {name} is not the file that the recipe was saved with", file=sys.stderr)
     engine.result()
     from engine.export.folder import ExportOptions, export
+    from engine.merge import forks
     from engine.merge.plan import make_plan
 
+    forks.allow()
     workbench.remember_sketches()
     plan = make_plan(now, opened.inputs)
     options = ExportOptions(

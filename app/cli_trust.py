@@ -46,7 +46,9 @@ def command_verify(arguments: argparse.Namespace) -> int:
     from engine.export.reproduce import Reproduced, reproduce
     from engine.export.verify import check_files
     from engine.files.hashing import HashCache
+    from engine.merge import forks
 
+    forks.allow()
     token, model = cli_commands.cancellable(), Path(arguments.model).absolute()
     folders = [Path(p) for p in arguments.inputs] or [model.parent]
     with output.progress_line(token, quiet=arguments.json):

@@ -160,7 +160,9 @@ def _load() -> None:
 def _perform(data: dict[str, Any], token: Token) -> dict[str, Any]:
     """The last message: a result, a problem, or that it was cancelled."""
     from app import export_job
+    from engine.merge import forks
 
+    forks.allow()
     try:
         job = export_job.job_from_json(data)
         return {"result": export_job.finished_to_json(export_job.perform(job, export_job.reopened(job), token))}

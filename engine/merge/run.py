@@ -5,22 +5,27 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from engine.files.model import ITEM_BYTES
+from engine.merge import forks
 from engine.merge.compute import Computer, call_statistic
 from engine.merge.crew import Crew, Gate
 from engine.merge.load import Loader
 from engine.merge.plan import Plan, TensorJob
 from engine.merge.recall import survey_key
-from engine.merge.sink import MemorySink, Sink
+from engine.merge.sink import Buffer, MemorySink, Sink
 from engine.merge.view import ModelView, spans
 from engine.progress import Progress, Silent
 
 CHUNK = 1 << 19
 """Default number of elements in a chunk (an upper bound, see `load.chunk_elements`)."""
+
+Unit = tuple[TensorJob, int, int]
+"""A tensor, or a piece of it: its first element and the one after its last."""
 
 _AHEAD = 3
 _CHECK_S = 0.2
@@ -85,7 +90,7 @@ def merge(
             stats = _survey(loader, crew, progress)
         progress.begin(plan.bytes_in, "Merging")
         run = _Run(loader, sink, progress, stats)
-        run.go(crew)
+        run.go(crew, forks.are_wanted(device, crew.threads, plan.bytes_in))
         loader.check_unchanged()
     merged = sum(job.action == "merge" for job in plan.jobs)
     seconds = time.monotonic() - started
@@ -149,16 +154,21 @@ class _Run:
         self._indices = {job.name: index for index, job in enumerate(self._plan.jobs)}
         self._gate = Gate(self._plan.whole_bytes)
 
-    def go(self, crew: Crew) -> None:
-        """Do everything."""
-        crew.drain(self._units(), self._work)
+    def go(self, crew: Crew, in_processes: bool = False) -> None:
+        """Do everything, in the threads of the crew or in one process for each of them."""
+        with ExitStack() as stack:
+            away: forks.Forks[Unit] | None = None
+            if in_processes:
+                with suppress(OSError):  # no process is to be had: the threads do it
+                    away = stack.enter_context(forks.Forks(crew.threads, self._apart))
+            crew.drain(self._units(), lambda unit: self._work(unit, away))
 
     @property
     def notes(self) -> dict[str, int]:
         """How many tensors each note was about, by note."""
         return dict(sorted(Counter(note for note in self._noted if note).items()))
 
-    def _units(self) -> Iterator[tuple[TensorJob, int, int]]:
+    def _units(self) -> Iterator[Unit]:
         """Tensors that one thread takes whole (largest first, they take longest), then the others in chunks."""
         jobs = list(self._plan.jobs)
         whole = sorted((job for job in jobs if self._is_whole(job) and job.numel), key=lambda j: -j.numel)
@@ -181,24 +191,45 @@ class _Run:
             self._loader.advise(jobs[ahead])
         return job
 
-    def _work(self, unit: tuple[TensorJob, int, int]) -> None:
-        job, start, stop = unit
-        if not self._is_whole(job):
-            self._write(job, start, stop, self._stats)
-            return
-        scope = self._plan.scope(job)
-        with self._gate.room(self._plan.bytes_at_once(job), self._progress):
-            try:
-                stats = self._computer.measure(job, self._progress)
-                self._noted.append(getattr(stats, "note", "") if stats is not self._stats else "")
-                for _, first, last in spans(job, self._loader.chunk, scope):
-                    self._write(job, first, last, stats)
-            finally:
-                self._loader.drop()
+    def _work(self, unit: Unit, away: forks.Forks[Unit] | None = None) -> None:
+        """Have a unit computed, here or in a process, and write it."""
+        self._progress.check()
+        whole = self._is_whole(unit[0])
+        with self._gate.room(self._plan.bytes_at_once(unit[0]), self._progress) if whole else nullcontext():
+            if away is None:
+                note = self._computed(unit, self._write)
+            else:
+                note = away.do(unit, self._write, self._progress.check)
+        self._noted.append(note)
 
-    def _write(self, job: TensorJob, start: int, stop: int, stats: object) -> None:
+    def _computed(self, unit: Unit, write: forks.Write) -> str:
+        """Compute a unit; returns the note of its statistics, if it has some of its own."""
+        job = unit[0]
+        if not self._is_whole(job):
+            self._chunk(unit, self._stats, write)
+            return ""
+        try:
+            stats = self._computer.measure(job, self._progress)
+            for span in spans(job, self._loader.chunk, self._plan.scope(job)):
+                self._chunk(span, stats, write)
+        finally:
+            self._loader.drop()
+        return getattr(stats, "note", "") if stats is not self._stats else ""
+
+    def _apart(self, unit: Unit, write: forks.Write) -> str:
+        """The same in a process, which is told by its parent when to wait or stop."""
+        self._progress = Silent()
+        return self._computed(unit, write)
+
+    def _chunk(self, span: Unit, stats: object, write: forks.Write) -> None:
+        job, start, stop = span
         self._progress.check()
         data = self._computer.chunk(job, start, stop, stats)
-        self._sink.write(self._indices[job.name], start * ITEM_BYTES[job.out_dtype], data)
-        if job.numel:
-            self._progress.advance(self._plan.job_bytes_in(job) * (stop - start) // job.numel)
+        write(self._indices[job.name], start * ITEM_BYTES[job.out_dtype], data)
+
+    def _write(self, index: int, offset: int, data: Buffer) -> None:
+        """Give bytes of a tensor to the sink, and say how much was done."""
+        self._sink.write(index, offset, data)
+        job = self._plan.jobs[index]
+        whole = job.numel * ITEM_BYTES[job.out_dtype]
+        self._progress.advance(self._plan.job_bytes_in(job) * len(data) // whole)
