@@ -76,12 +76,24 @@ def make_inputs(
         stacked_base, stacked_experts, done = restacked(base, experts, names, ids, recipe.stack)
         return replace(make_inputs(stacked_base, stacked_experts, names), stacked=done)
     if base is not None:
-        return Inputs(base, tuple(experts), tuple(names), describe(base.tensors, base.config))
+        return Inputs(base, tuple(experts), tuple(names), _layout_of(base))
     tensors: dict[str, TensorInfo] = {}
     for expert in experts:
         tensors = {**expert.tensors, **tensors}
     config = next((expert.config for expert in experts if expert.config is not None), None)
     return Inputs(None, tuple(experts), tuple(names), describe(dict(sorted(tensors.items())), config))
+
+
+_known: tuple[Checkpoint, Layout] | None = None
+
+
+def _layout_of(base: Checkpoint) -> Layout:
+    """The layout of a base; the same base is asked about again whenever an expert comes or goes."""
+    global _known
+    known = _known
+    if known is None or known[0] is not base:
+        known = _known = base, describe(base.tensors, base.config)
+    return known[1]
 
 
 def open_inputs(recipe: Recipe) -> Inputs:

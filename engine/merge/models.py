@@ -9,15 +9,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from engine.errors import BadRecipe, NotEnoughExperts, OutOfRange
 from engine.files.hashing import fingerprint
-from engine.files.model import Checkpoint, FileStamp, TensorInfo
+from engine.files.model import Checkpoint, FileStamp, Layout, TensorInfo
 from engine.merge.inputs import Inputs
 from engine.methods.spec import Method, Value
-from engine.recipe.per_expert import owners, split
+from engine.recipe.per_expert import owners, parts, split
+from engine.recipe.places import has_places, placed
 from engine.recipe.recipe import Recipe
 from engine.recipe.resolve import effective, tensor_spots
 
@@ -82,6 +84,25 @@ def complete_params(recipe: Recipe, method: Method, names: Sequence[str]) -> dic
                 hint=f"Choose one of: {', '.join(names)}.",
             )
     return params
+
+
+def placed_params(params: Mapping[str, Value], method: Method, layout: Layout) -> dict[str, Any]:
+    """Complete parameters with those of places gathered into `engine.recipe.places.Placed` values.
+
+    Raises:
+        BadRecipe: for a place that is nowhere, or where the method measures the whole model with the parameter.
+    """
+    made = placed(params, layout)
+    one = method.one_for_all(made) if has_places(params) else frozenset()
+    for name in params:
+        own, _, place = parts(name)
+        if place and own in one:
+            raise BadRecipe(
+                f"{method.title} has one {method.param(own).label} for the whole model here.",
+                where=name,
+                hint="Take it out, or choose a variant that looks at each tensor for itself.",
+            )
+    return made
 
 
 def tensor_coefficients(recipe: Recipe, inputs: Inputs, method: Method, names: Sequence[str]) -> np.ndarray:

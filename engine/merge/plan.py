@@ -14,11 +14,12 @@ from engine.errors import DtypeMismatch, Mismatch, MissingKeys, NotEnoughExperts
 from engine.files.checks import check, stored_twice
 from engine.files.model import FLOAT_DTYPES, ITEM_BYTES, Finding, Layout, TensorInfo
 from engine.merge.inputs import Inputs
-from engine.merge.models import BASE, Models, check_count, complete_params, hear, tensor_coefficients
+from engine.merge.models import BASE, Models, check_count, complete_params, hear, placed_params, tensor_coefficients
 from engine.merge.stacking import check_stacked
 from engine.methods import Method, find
 from engine.methods.roles import Dropped, dropped
 from engine.methods.spec import Scope
+from engine.recipe.places import at
 from engine.recipe.recipe import Recipe, Value
 
 Action = Literal["merge", "copy"]
@@ -168,7 +169,7 @@ def make_plan(recipe: Recipe, inputs: Inputs) -> Plan:
         raise Mismatch(f"{method.title} needs a base{' in every slice of the stack' * stacked}.",
                        hint="Choose another method, or write the base into the slices of the mergekit YAML." if stacked
                        else "Drop the model that the experts were fine-tuned from.")  # fmt: skip
-    params = complete_params(recipe, method, inputs.names)
+    params = placed_params(complete_params(recipe, method, inputs.names), method, inputs.layout)
     names = _names(inputs)
     values = tensor_coefficients(recipe, inputs, method, names)
     if inputs.stacked is not None:
@@ -322,7 +323,7 @@ class _Planner:
         based = self.models.base is not None
         if based and not any(info is not None for info in infos):
             return BASE
-        source = self.method.shortcut(weights, self.params)
+        source = self.method.shortcut(weights, at(self.params, name))
         if source is None or (source != BASE and dropped(self.params).is_active):
             return BASE if based and not self._used(weights, infos) else None
         if source == BASE and not based:

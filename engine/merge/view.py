@@ -45,6 +45,11 @@ class ModelView:
         return sum(job.numel for job in self._jobs)
 
     @property
+    def tensor(self) -> str:
+        """Name of the tensor, or "" where the view is the whole model."""
+        return self._jobs[0].name if self._crew is None and len(self._jobs) == 1 else ""
+
+    @property
     def models(self) -> int:
         """Number of experts."""
         return len(self._jobs[0].used) if self._jobs else len(self._loader.plan.models.experts)

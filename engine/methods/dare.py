@@ -208,6 +208,12 @@ def _survey(
     return Thinned(found, norms)
 
 
+def _whole(params: Mapping[str, Value]) -> set[str]:
+    """What passes over the whole model depend on."""
+    needed = params["trim"] != 1 or params["zero_sum"] != "positive"
+    return {"trim", "zero_sum"} | ({"density", "rescale", "rescale_by"} if needed else set())
+
+
 def _measure_ties(
     view: View,
     *,
@@ -257,6 +263,7 @@ def _effective_ties(coefficients: np.ndarray, params: Mapping[str, Value]) -> np
     help=HELP_TIES,
     survey=_survey,
     measure=_measure_ties,
+    whole=_whole,
     effective=_effective_ties,
 )
 def dare_ties(

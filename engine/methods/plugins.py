@@ -12,12 +12,14 @@ import importlib.util
 import os
 import stat
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.declare import foreign
 from engine.methods import spec
 
 if TYPE_CHECKING:
@@ -92,27 +94,20 @@ def _once(key: str, name: str, source: str, load: Callable[[], object]) -> Plugi
         load()
         added = tuple(id_ for id_ in spec.registered() if id_ not in before)
         for id_ in added:
-            _check(spec.find(id_))
+            foreign.check(spec.find(id_), {param.name for param in spec.POST})
         plugin = Plugin(name, source, added)
     except (Exception, SystemExit) as error:
         spec.unregister(id_ for id_ in spec.registered() if id_ not in before)
-        plugin = Plugin(name, source, problem=f"{type(error).__name__}: {error}"[:500])
+        plugin = Plugin(name, source, problem=_told(error, source))
     _LOADED[key] = plugin
     return plugin
 
 
-def _check(method: spec.Method) -> None:
-    """Refuse a declaration that panels, help or the command line could not show.
-
-    Raises:
-        ValueError: saying what is wrong.
-    """
-    if not method.id.isidentifier() or method.id != method.id.lower():
-        raise ValueError(f"the id {method.id!r} is not a lower-case identifier")
-    names = [p.name for p in method.params]
-    if len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
-        raise ValueError("parameter names must be different identifiers")
-    method.complete({p.name: p.default for p in method.params})
+def _told(error: BaseException, source: str) -> str:
+    """What went wrong, and where in the plug-in's file."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == source]
+    where = f" (line {lines[-1]})" if lines and not isinstance(error, SyntaxError) else ""
+    return f"{type(error).__name__}: {error}{where}"[:500]
 
 
 def _run(file: Path) -> None:

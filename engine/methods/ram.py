@@ -103,6 +103,11 @@ def _measure(
     return _boosts(view, epsilon, r, alpha) if counts == "tensor" else stats
 
 
+def _whole(params: Mapping[str, Value]) -> set[str]:
+    """What the pass over the whole model depends on."""
+    return {"counts"} | ({"epsilon", "r", "alpha"} if params["counts"] != "tensor" else set())
+
+
 def _boosts(view: View, epsilon: float, r: float, alpha: float) -> tuple[float, ...]:
     """T factors of what only one expert changed."""
 
@@ -139,6 +144,7 @@ def _boosts(view: View, epsilon: float, r: float, alpha: float) -> tuple[float, 
     help=HELP_PLUS,
     survey=_survey,
     measure=_measure,
+    whole=_whole,
     effective=_effective,
 )
 def ramplus_tl(

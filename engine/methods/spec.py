@@ -9,11 +9,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from functools import wraps
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 
+from engine.declare.fitting import fitted
+from engine.declare.foreign import check_declared, guarded
 from engine.errors import BadRecipe, OutOfRange, UnknownMethod
-from engine.recipe.per_expert import AT, folded, for_expert, owners, split
+from engine.recipe.per_expert import for_expert, is_own, owners, parts, split
+from engine.recipe.places import has_places, in_group, where
 
 Live = Literal["linear", "mask", "full"]
 Scope = Literal["element", "rows", "tensor"]
@@ -159,6 +162,8 @@ class Method:
         measure: Optional statistic of one tensor: `measure(view, stats=survey's, **params) -> stats`; when
             there is one, its result is what the kernel gets as `stats`. A statistic may have a text `note`
             ("lerp"); reports count the notes.
+        whole: (parameters) -> names of those that the survey takes of the whole model, so that they cannot differ
+            between tensors; without it all but `scale` of a method that has a survey.
         shortcut: When bytes can be copied instead of computed.
         effective: Light numpy function (coefficients (T, G), params) -> (T, G): the factor with which each
             task vector enters the merged delta; exact when `live == "linear"`, else an estimate.
@@ -186,29 +191,34 @@ class Method:
     help: str = ""
     survey: Kernel | None = None
     measure: Kernel | None = None
+    whole: Callable[[Mapping[str, Any]], Iterable[str]] | None = None
     shortcut: Shortcut = zero_is_base
     effective: Callable[..., Any] | None = None
     wants: frozenset[str] = field(default=frozenset())
 
     def param(self, name: str) -> Param:
-        """The declared parameter called `name`, or of which `name` is one expert's ("density@code").
+        """The declared parameter called `name`, or of which `name` is one expert's or place's ("density[attn]@code").
 
         Raises:
-            BadRecipe: if the method has none of that name, or experts cannot have their own.
+            BadRecipe: if the method has none of that name, or experts or places cannot have their own.
         """
-        own, _ = split(name)
-        for param in self.params:
-            if param.name == name or (param.each and param.name == own and name[len(own) + 1 :]):
-                return param
-        if any(param.name == own for param in self.params):
+        own, expert, place = parts(name)
+        param = next((p for p in self.params if p.name == own), None)
+        if param is None or not (expert or place or own == name):
+            known = ", ".join(p.name for p in self.params) or "none"
+            raise BadRecipe(f"{self.title} has no parameter {name!r}.", hint=f"It has: {known}.")
+        if expert and not param.each:
             raise BadRecipe(f"{self.title} has one {own} for all experts.", hint=f"Set {own} alone.")
-        known = ", ".join(p.name for p in self.params) or "none"
-        raise BadRecipe(f"{self.title} has no parameter {name!r}.", hint=f"It has: {known}.")
+        if place:
+            where(place)
+            if param.role or (self.space == "delta" and own in _POST_NAMES):
+                raise BadRecipe(f"{self.title} has one {own} for the whole model.", hint=f"Set {own} alone.")
+        return param
 
     def complete(self, given: Mapping[str, object]) -> dict[str, Value]:
-        """All parameters: the given ones checked, the others at their defaults; then those of single experts."""
+        """All parameters: the given ones checked, the others at their defaults; then those of experts and places."""
         checked = {name: self.param(name).parse(value) for name, value in given.items()}
-        own = {name: value for name, value in checked.items() if AT in name}
+        own = {name: value for name, value in checked.items() if is_own(name)}
         return {p.name: checked.get(p.name, p.default) for p in self.params} | own
 
     def is_linear(self, given: Mapping[str, object]) -> bool:
@@ -218,28 +228,64 @@ class Method:
             given: Parameters of a recipe.
         """
         after = all(_UNCHANGED.get(split(name)[0], value) == value for name, value in given.items())
-        return self.live == "linear" and after
+        return self.live == "linear" and after and not has_places(given)
 
-    def factors(self, coefficients: Any, given: Mapping[str, object], names: Sequence[str] = ()) -> Any:
+    def one_for_all(self, params: Mapping[str, Any]) -> frozenset[str]:
+        """Parameters that cannot differ between tensors, given the others: the whole model is measured with them.
+
+        Args:
+            params: All parameters.
+        """
+        if self.whole is not None:
+            return frozenset(self.whole(params))
+        return frozenset(p.name for p in self.params) - {"scale"} if self.survey is not None else frozenset()
+
+    def factors(
+        self,
+        coefficients: Any,
+        given: Mapping[str, object],
+        names: Sequence[str] = (),
+        places: Sequence[tuple[str, str, str | None]] = (),
+    ) -> Any:
         """With which factor each task vector enters the merged one, for the live numbers.
 
         Args:
             coefficients: (T, G) of T experts and G groups.
             given: Parameters of the recipe.
             names: The T experts' names, for parameters that name one.
+            places: Layer and kind of the G groups, for parameters of places; without them the usual values count.
 
         Returns:
-            (T, G); exact when `live == "linear"`, else an estimate.
+            (T, G); exact when `is_linear`, else an estimate.
         """
         if self.effective is None:
             return coefficients
-        extra = {"names": names} if "names" in inspect.signature(self.effective).parameters else {}
         complete = self.complete(given)
+        if not has_places(complete) or len(places) != coefficients.shape[1]:
+            return self._factors(coefficients, complete, names)
+        made = coefficients.copy()
+        for column, (layer, kind, _) in enumerate(places):
+            here = in_group(complete, layer, kind)
+            made[:, column : column + 1] = self._factors(coefficients[:, column : column + 1], here, names)
+        return made
+
+    def _factors(self, coefficients: Any, complete: Mapping[str, Value], names: Sequence[str]) -> Any:
+        """The factors of groups that all have the same parameters."""
+        if self.effective is None:
+            return coefficients
+        extra = {"names": names} if "names" in _arguments(self.effective) else {}
         made = self.effective(coefficients, for_expert(complete, ""), **extra)
+        own = owners(complete)
         for row, name in enumerate(names):
-            if name in owners(complete):
+            if name in own:
                 made[row] = self.effective(coefficients, for_expert(complete, name), **extra)[row]
         return made
+
+
+@lru_cache(maxsize=256)
+def _arguments(function: Callable[..., Any]) -> frozenset[str]:
+    """Names of a function's parameters."""
+    return frozenset(inspect.signature(function).parameters)
 
 
 class Registry(Protocol):
@@ -297,21 +343,10 @@ are, among the experts that are heard in the tensor. It is exact and changes no 
 """
 
 
-def _without_post(function: Kernel) -> Kernel:
-    """A kernel or statistic that is not bothered with the engine's own parameters, and gets those of experts folded."""
-
-    @wraps(function)
-    def call(*arguments: Any, **given: Any) -> Any:
-        return function(*arguments, **{k: value for k, value in folded(given).items() if k not in _POST_NAMES})
-
-    return call
-
-
 def _offer_post(declaration: dict[str, Any]) -> dict[str, Any]:
     """The declaration of a method of space "delta" with the common parameters and their help."""
-    statistics = {key: _without_post(declaration[key]) for key in ("survey", "measure") if declaration.get(key)}
     text = f"{declaration.get('help', '').rstrip()}\n{_POST_HELP}"
-    return {**declaration, **statistics, "params": (*declaration["params"], *POST), "help": text}
+    return {**declaration, "params": (*declaration["params"], *POST), "help": text}
 
 
 def merge_method(**declaration: Any) -> Callable[[Kernel], Kernel]:
@@ -320,10 +355,16 @@ def merge_method(**declaration: Any) -> Callable[[Kernel], Kernel]:
     def register(kernel: Kernel) -> Kernel:
         names = frozenset(inspect.signature(kernel).parameters)
         declared = {**declaration, "params": tuple(declaration.get("params", ()))}
-        call = kernel
-        if declared["space"] == "delta":
-            declared, call = _offer_post(declared), _without_post(kernel)
-        method = Method(merge=call, wants=names & {"base", "span", "stats"}, **declared)
+        check_declared(declared)
+        delta = declared["space"] == "delta"
+        if delta:
+            declared = _offer_post(declared)
+        without = _POST_NAMES if delta else frozenset()
+        for key in ("survey", "measure"):
+            if declared.get(key):
+                declared[key] = fitted(guarded(declared[key], declared["title"], merges=False), without=without)
+        call = fitted(guarded(kernel, declared["title"], merges=True), without=without)
+        method = Method(merge=call, wants=(names & {"base", "stats"}) | {"span"}, **declared)
         if method.id in _METHODS:
             raise ValueError(f"two methods are called {method.id!r}")
         _METHODS[method.id] = method

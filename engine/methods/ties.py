@@ -76,6 +76,12 @@ def _measure(view: View, *, trim_scope: str, stats: Ballot | None, **params: Any
     return _ballot(view, **params) if trim_scope == "tensor" else stats
 
 
+def _whole(params: Mapping[str, Value]) -> set[str]:
+    """What the pass over the whole model depends on."""
+    ranked = {"density", "trim", "elect", "deviations", "zero_sum", "rescale"}
+    return {"trim_scope"} | (ranked if params["trim_scope"] != "tensor" else set())
+
+
 def _ballot(view: View, *, scale: float, merge: str, **params: Any) -> Ballot:
     """Pass over the view; scale and merge do not matter to it."""
     return steps.per_expert.prepare(view, **params)
@@ -105,6 +111,7 @@ def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndar
     help=HELP,
     survey=_survey,
     measure=_measure,
+    whole=_whole,
     effective=_effective,
 )
 def ties(

@@ -6,7 +6,7 @@ Follows mergekit 0.1.5 (`config.py`, `plan.py`). Nothing is dropped: what has no
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from engine.errors import BadRecipe
@@ -83,6 +83,7 @@ class Config:
         dtype: Type that mergekit computes in, "" for that of the models.
         out_dtype: Type of the output, "" for `dtype`.
         findings: What of the structure cannot be expressed.
+        modules: Name of the module of each segment, if there are several modules; else empty.
     """
 
     method: str
@@ -93,6 +94,7 @@ class Config:
     dtype: str
     out_dtype: str
     findings: tuple[Finding, ...]
+    modules: tuple[str, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -131,6 +133,8 @@ class _Reader:
         method = _text(table.get("merge_method"), "merge_method")
         self._unknown(table, _TOP, "")
         settings = [_table(table.get("parameters") or {}, "parameters")]
+        if len(_table(table.get("modules") or {}, "modules")) > 1:
+            return self._config(table, method, self._modules(table), settings)
         module, place = self._module(table)
         if module is not table and module.get("parameters"):
             settings.insert(0, _table(module["parameters"], f"{place}parameters"))
@@ -140,17 +144,22 @@ class _Reader:
         whole = "models" in module
         made = self._whole(module["models"], base, place) if whole else None
         segments = (made,) if made is not None else self._slices(module["slices"], base, place)
+        return self._config(table, method, segments, settings)
+
+    def _config(self, table: Settings, method: str, segments: tuple[Segment, ...], settings: list[Settings]) -> Config:
+        """The configuration, once its segments are known."""
         if sum(len(s.sources) for s in segments) > MAX_MODELS:
             raise BadRecipe(f"The configuration lists more than {MAX_MODELS} models.")
         return Config(
             method=method.lower(),
-            base=base,
+            base=_model(table["base_model"], "base_model", _Reader()) if table.get("base_model") else None,
             segments=segments,
             settings=tuple(settings),
             kept=self._kept(table),
             dtype=_optional(table, "dtype"),
             out_dtype=_optional(table, "out_dtype"),
             findings=tuple(self._found),
+            modules=tuple(table["modules"]) if len(table.get("modules") or {}) > 1 else (),
         )
 
     def note(self, severity: Literal["info", "warning", "error"], place: str, message: str) -> None:
@@ -163,14 +172,29 @@ class _Reader:
             return table, ""
         modules = _table(table["modules"], "modules")
         if len(modules) != 1 or "models" in table or "slices" in table:
-            raise BadRecipe(
-                "Configurations with several modules are not supported.",
-                where="modules",
-                hint="Write the models once, under models: all tensors of each model take part.",
-            )
+            raise BadRecipe("Exactly one of models, slices and modules must be there.", where="modules")
         name, module = next(iter(modules.items()))
         self._unknown(_table(module, name), {"models", "slices", "parameters"}, f"modules.{name}.")
         return module, f"modules.{name}."
+
+    def _modules(self, table: Settings) -> tuple[Segment, ...]:
+        """One segment for each of several modules, of all its layers."""
+        if "models" in table or "slices" in table:
+            raise BadRecipe("Exactly one of models, slices and modules must be there.", where="modules")
+        base = _model(table["base_model"], "base_model", self) if table.get("base_model") else None
+        made = []
+        for name, module in table["modules"].items():
+            place = f"modules.{str(name)[:100]}."
+            self._unknown(_table(module, place), {"models", "slices", "parameters"}, place)
+            if "slices" in module or not isinstance(name, str):
+                raise BadRecipe(
+                    "Slices inside of several modules are not supported.",
+                    where=f"{place}slices",
+                    hint="Write models instead of slices: all layers of the module take part.",
+                )
+            whole = self._whole(module.get("models"), base, place)
+            made.append(replace(whole, settings=_table(module.get("parameters") or {}, f"{place}parameters")))
+        return tuple(made)
 
     def _unknown(self, table: Settings, known: set[str], place: str) -> None:
         for key in table:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from operator import eq
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +24,8 @@ from engine.recipe.mergekit_slices import slices_of
 from engine.recipe.mergekit_table import METHODS, Entry, names_of
 from engine.recipe.mergekit_words import words
 from engine.recipe.per_expert import key as own_key
+from engine.recipe.per_expert import parts
+from engine.recipe.places import Placed, has_places, placed
 from engine.recipe.recipe import ModelRef, Recipe, Value
 from engine.recipe.resolve import heard
 from engine.recipe.stack import depth
@@ -64,6 +68,7 @@ class _Export:
             self._note("warning", "parameters", "No model is here to tell the layers; rules for single layers were "
                        "left out.")  # fmt: skip
         self._layout = layout or assumed_layout(depth(recipe.stack) or 1)
+        self._placed = self._in_places(layout)
         self._values = coefficients(recipe, self._layout, self._method.coefficient) * heard(recipe)[:, None]
 
     def run(self) -> tuple[dict[str, Any], tuple[Finding, ...]]:
@@ -75,7 +80,9 @@ class _Export:
         data: dict[str, Any] = {}
         base: ModelRef | None
         if self._recipe.stack:
-            data["slices"], base = self._slices(), self._recipe.base
+            places = {name: value for name, value in shared.items() if isinstance(value, dict)}
+            data["slices"], base = self._slices(places), self._recipe.base
+            shared = {name: value for name, value in shared.items() if name not in places}
         elif self._entry.fader == "t":
             data["models"], base, shared["t"] = self._walk()
         else:
@@ -84,13 +91,31 @@ class _Export:
         if base is not None and (self._takes_base() or self._recipe.stack):
             data["base_model"] = self._path(base)
         if shared:
-            data["parameters"] = shared
+            data["parameters"] = {name: self._said(value) for name, value in shared.items()}
         data |= self._dtypes()
         data |= self._tokenizer()
         return data, tuple(self._findings)
 
     def _note(self, severity: Literal["info", "warning", "error"], place: str, message: str) -> None:
         self._findings.append(finding(severity, place, message))
+
+    def _in_places(self, layout: Layout | None) -> dict[str, Any]:
+        """All parameters, with the values of places gathered; those that need a model to be known are left out."""
+        if layout is None and has_places(self._params):
+            self._note("warning", "parameters", "No model is here to tell the layers; parameters of single places were "
+                       "left out.")  # fmt: skip
+            self._params = {n: v for n, v in self._params.items() if not parts(n)[2]}
+        return placed(self._params, self._layout)
+
+    def _said(self, value: Any) -> Any:
+        """A parameter in mergekit's words; a table says one for every tensor."""
+        return words(value, self._layout) if isinstance(value, dict) else value
+
+    def _each_tensor(self, value: Any, change: Callable[[Any], Any] = lambda v: v) -> Any:
+        """A parameter as mergekit's value, or as a table of values for every tensor."""
+        if not isinstance(value, Placed):
+            return change(value)
+        return {name: change(value.of(name)) for name in self._layout.places}
 
     def _best_name(self) -> str:
         """The name that mergekit has for the method: the one it came with, else the variant that differs least."""
@@ -114,14 +139,13 @@ class _Export:
     def _models(self) -> list[dict[str, Any]]:
         """Every heard expert with its weight."""
         found = []
-        factor = float(self._params[self._entry.factor]) if self._entry.factor else 1.0
-        for ref, row in zip(self._recipe.experts, self._values * factor, strict=True):
+        for ref, row in zip(self._recipe.experts, self._values * self._factor(), strict=True):
             if not row.any():
                 self._note("info", "models", f"{ref.name} is silent and was left out.")
                 continue
             model: dict[str, Any] = {"model": self._path(ref)}
             said = {self._entry.fader: self._setting(row)} if self._entry.fader else {}
-            said |= self._own(ref)
+            said |= {name: self._said(value) for name, value in self._own(ref).items()}
             found.append({**model, "parameters": said} if said else model)
         if not found:
             raise NotEnoughExperts("Every expert is silent.", hint="Raise a fader first.")
@@ -139,9 +163,13 @@ class _Export:
             self._note("warning", "models", f"mergekit's {self._name} takes all models as they are; the faders cannot "
                        "be said.")  # fmt: skip
 
-    def _slices(self) -> list[dict[str, Any]]:
-        """The stack, with every expert's weight where it takes part."""
-        factor = float(self._params[self._entry.factor]) if self._entry.factor else 1.0
+    def _factor(self) -> Any:
+        """What mergekit says with the faders: a number, or one for every tensor."""
+        found = self._each_tensor(self._placed[self._entry.factor], float) if self._entry.factor else 1.0
+        return np.array(list(found.values())) if isinstance(found, dict) else found
+
+    def _slices(self, shared: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The stack, with every expert's weight where it takes part, and shared parameters of places."""
         silent = [ref.name for ref, row in zip(self._recipe.experts, self._values, strict=True) if not row.any()]
         if silent and not self._entry.fader:
             self._note("error", "slices", f"mergekit's {self._name} has no weights, so that {', '.join(silent)} cannot "
@@ -151,12 +179,13 @@ class _Export:
             if ref.id not in used:
                 self._note("warning", "slices", f"{ref.name} is in no slice and was left out.")
         self._check_silence()
-        return slices_of(self._recipe, self._layout, self._values * factor, self._entry, self._path, self._own)
+        values = self._values * self._factor()
+        return slices_of(self._recipe, self._layout, values, self._entry, self._path, self._own, shared)
 
     def _own(self, ref: ModelRef) -> dict[str, Any]:
-        """Parameters that an expert has for itself."""
+        """Parameters that an expert has for itself; a table says one for every tensor."""
         own = {theirs: own_key(ours, ref.name) for theirs, ours in self._entry.each.items()}
-        return {theirs: self._params[name] for theirs, name in own.items() if name in self._params}
+        return {theirs: self._each_tensor(self._placed[name]) for theirs, name in own.items() if name in self._placed}
 
     def _check_count(self, count: int) -> None:
         least, most = self._entry.models
@@ -196,31 +225,39 @@ class _Export:
     # -- parameters --------------------------------------------------------------------------------------
 
     def _parameters(self) -> dict[str, Any]:
-        """Parameters of the whole merge that differ from mergekit's defaults."""
-        entry, params = self._entry, self._params
+        """Parameters of the whole merge that differ from mergekit's defaults; a table says one for every tensor."""
+        entry, params = self._entry, self._placed
         shared: dict[str, Any] = {}
         for theirs, ours in {**entry.shared, **entry.each}.items():
             if ours in params and params[ours] != entry.defaults.get(theirs):
-                shared[theirs] = params[ours]
+                shared[theirs] = self._each_tensor(params[ours])
         for theirs, (ours, on, off) in entry.switches.items():
-            value = params.get(ours)
-            if value not in (on, off):
-                self._lost(ours, value, f"{theirs} true or false")
-            elif (value == on) is not entry.defaults.get(theirs, False):
-                shared[theirs] = value == on
+            values = {params[ours].of(n) for n in self._layout.places} if isinstance(params.get(ours), Placed) else ()
+            if not {*values} <= {on, off} or (not values and params.get(ours) not in (on, off)):
+                self._lost(ours, params.get(ours), f"{theirs} true or false")
+            elif values or (params[ours] == on) is not entry.defaults.get(theirs, False):
+                shared[theirs] = self._each_tensor(params[ours], partial(eq, on))
         for ours, value in entry.fixed.items():
             if params.get(ours) != value and ours != entry.from_base:
                 self._lost(ours, params.get(ours), str(value))
         for param in self._method.params:
             if param.name not in entry.said and params[param.name] != param.default:
                 self._lost(param.name, params[param.name], "no such parameter")
-        if entry.choice is not None:
-            value = params[entry.choice.ours]
-            flags = next(f for f, v in entry.choice.values.items() if v == value)
-            pairs = zip(entry.choice.theirs, flags, strict=True)
-            shared |= {theirs: flag for theirs, flag in pairs if flag != entry.defaults[theirs]}
         if entry.random:
             self._note("info", "parameters", "Masks are drawn at random; both programs drop other elements.")
+        return shared | self._choices()
+
+    def _choices(self) -> dict[str, Any]:
+        """Switches of mergekit that are one parameter of ours, where they are not at their defaults."""
+        choice = self._entry.choice
+        if choice is None:
+            return {}
+        value, shared = self._placed[choice.ours], dict[str, Any]()
+        for i, theirs in enumerate(choice.theirs):
+            flags = {said: found[i] for found, said in reversed(list(choice.values.items()))}
+            said = self._each_tensor(value, flags.__getitem__)
+            if said != self._entry.defaults[theirs]:
+                shared[theirs] = said
         return shared
 
     def _lost(self, name: str, value: Value | None, instead: str) -> None:

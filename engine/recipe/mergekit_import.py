@@ -14,11 +14,17 @@ from engine.methods import find
 from engine.recipe import mergekit_settings as settings
 from engine.recipe.mergekit_config import Config, finding
 from engine.recipe.mergekit_models import assumed_layout, is_hub_name, layout_of, locate, references
+from engine.recipe.mergekit_modules import check_modules, segment_numbers
 from engine.recipe.mergekit_rules import rules_for
-from engine.recipe.mergekit_stack import filled, is_needed, stacking
+from engine.recipe.mergekit_stack import IN_PLACE, filled, is_needed, stacking
 from engine.recipe.mergekit_table import METHODS, RESTACKED, Entry
 from engine.recipe.per_expert import key as own_key
+from engine.recipe.per_expert import parts, split
+from engine.recipe.places import Where, cover
 from engine.recipe.recipe import ModelRef, Recipe, Rule, Value
+
+Covered = tuple[Value, list[tuple[Where, Value]]]
+"""The usual value of a parameter, and where it has another."""
 
 DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
@@ -67,7 +73,11 @@ class _Import:
             self._layout, self._spots = stacked.layout, stacked.spots
             self._findings += stacked.findings
         else:
+            self._findings += check_modules(config, layout)
             self._spots = settings.spots_of(self._layout, self._config.segments)
+            if config.modules:
+                numbers = segment_numbers(self._layout.places, config.modules)
+                self._spots = [replace(spot, segment=numbers[spot.name]) for spot in self._spots]
             if config.method == "passthrough" and len(config.models) + config.lists_base > 1:
                 self._entry = RESTACKED
 
@@ -89,7 +99,7 @@ class _Import:
                         extras=self._extras(experts, base_model), stack=stacked.stack if stacked else ())  # fmt: skip
         params = {**entry.fixed, **self._shared(), **self._each(experts, refs), **self._switches(), **self._choice()}
         defaults = method.complete({})
-        checked = {n: method.param(n).parse(v) for n, v in params.items() if n.partition("@")[0] in defaults}
+        checked = {n: method.param(n).parse(v) for n, v in params.items() if split(n)[0] in defaults}
         kept = ((n, v) for n, v in checked.items() if n not in defaults or v != defaults[n])
         recipe = replace(recipe, params=tuple(sorted(kept)))
         if entry.fader:
@@ -151,6 +161,11 @@ class _Import:
             wanted = str(least) if most == least else f"at least {least}"
             self._note("error", "models", f"mergekit's {self._config.method} takes {wanted} beside the base; here are "
                        f"{count}.")  # fmt: skip
+        parts_of = {frozenset(s.model for s in segment.sources if s.model != self._config.base)
+                    for segment in self._config.segments}  # fmt: skip
+        if self._config.modules and len(parts_of) > 1 and self._config.method not in IN_PLACE:
+            self._note("error", "modules", f"mergekit's {self._config.method} of other models in each module cannot be "
+                       "expressed.")  # fmt: skip
         if self._entry is RESTACKED and any(len(s.sources) > 1 for s in self._config.segments):
             self._note("error", "models", "mergekit's passthrough takes one model for each slice.")
 
@@ -257,13 +272,17 @@ class _Import:
     # -- parameters --------------------------------------------------------------------------------------
 
     def _shared(self) -> dict[str, Value]:
-        """Parameters of the whole merge; one that differs between tensors is listed."""
+        """Parameters of the whole merge, with their values of single places."""
         found: dict[str, Value] = {}
         for theirs, ours in self._entry.shared.items():
             default = self._entry.defaults.get(theirs)
             values = settings.column(self._config, theirs, self._spots, None, settings.number,
                                      None if default is None else float(default))  # fmt: skip
-            self._put(found, theirs, ours, [v for v in values if v is not None])
+            if None in values:
+                self._note("error", f"parameters.{theirs}", f"{theirs} is not set for all tensors, which mergekit "
+                           "refuses to merge; the default is taken.")  # fmt: skip
+            fallback = find(self._entry.id).param(ours).default
+            self._say(found, ours, "", self._covered([fallback if v is None else v for v in values]))
         return found
 
     def _each(self, experts: Sequence[str], refs: Sequence[ModelRef]) -> dict[str, Value]:
@@ -271,53 +290,60 @@ class _Import:
         found: dict[str, Value] = {}
         for theirs, ours in self._entry.each.items():
             default = float(self._entry.defaults[theirs])
-            values: dict[str, Value] = {}
+            said: dict[str, Covered] = {}
             for model, ref in zip(experts, refs, strict=True):
-                self._put(values, theirs, ref.name, self._column(theirs, model, default), model)
-            if values:
-                common = Counter(values.values()).most_common(1)[0][0]
-                found |= {own_key(ours, name): value for name, value in values.items() if value != common}
-                found[ours] = common
+                part = [spot.has(model, self._config) for spot in self._spots]
+                if any(part):
+                    values = settings.column(self._config, theirs, self._spots, model, settings.number, default)
+                    said[ref.name] = self._covered(filled([float(v or 0.0) for v in values], part, self._layout))
+            if not said:
+                continue
+            first = next(iter(said.values()))
+            if all(cover == first for cover in said.values()):
+                self._say(found, ours, "", first)
+                continue
+            common = Counter(usual for usual, _ in said.values()).most_common(1)[0][0]
+            for name, (usual, places) in said.items():
+                self._say(found, ours, name, (usual, places))
+                if usual == common:
+                    del found[own_key(ours, name)]
+            found[ours] = common
         return found
 
-    def _column(self, theirs: str, model: str, default: float) -> list[float]:
-        """A parameter of one model where the model takes part."""
-        values = settings.column(self._config, theirs, self._spots, model, settings.number, default)
-        parts = zip(values, self._spots, strict=True)
-        return [v for v, spot in parts if v is not None and spot.has(model, self._config)]
+    def _covered(self, values: Sequence[Value]) -> Covered:
+        """The usual value and where it differs."""
+        return cover(dict(zip((spot.name for spot in self._spots), values, strict=True)), self._layout)
 
-    def _put(self, found: dict[str, Value], theirs: str, ours: str, values: Sequence[float], model: str = "") -> None:
-        """The one value, or the mean of several with a warning."""
-        if not values:
-            return
-        low, high = min(values), max(values)
-        mean = sum(values) / len(values)
-        found[ours] = low if low == high else round(mean, 6)
-        if low != high:
-            whose = f" of {model[:200]}" if model else ""
-            self._note("warning", f"parameters.{theirs}", f"{theirs}{whose} differs between tensors ({low:g} to "
-                       f"{high:g}); Mixdown has one for all tensors and takes the mean {mean:.4g}.")  # fmt: skip
+    def _say(self, found: dict[str, Value], ours: str, expert: str, said: Covered) -> None:
+        """Put a parameter's usual value and those of places among the recipe's parameters."""
+        found[own_key(ours, expert)] = said[0]
+        for place, value in said[1]:
+            name = own_key(ours, expert, place.text)
+            if parts(name) != (ours, expert, place.text):
+                self._note("error", f"parameters.{ours}", f"{ours} differs for {place.text[:200]}, whose name a recipe "
+                           "cannot hold.")  # fmt: skip
+                continue
+            found[name] = value
 
     def _switches(self) -> dict[str, Value]:
         """Parameters from switches."""
-        return {ours: on if self._switch(theirs) else off
-                for theirs, (ours, on, off) in self._entry.switches.items()}  # fmt: skip
+        found: dict[str, Value] = {}
+        for theirs, (ours, on, off) in self._entry.switches.items():
+            self._say(found, ours, "", self._covered([on if value else off for value in self._switch(theirs)]))
+        return found
 
     def _choice(self) -> dict[str, Value]:
-        choice = self._entry.choice
-        if choice is None:
-            return {}
-        return {choice.ours: choice.values[tuple(self._switch(theirs) for theirs in choice.theirs)]}
+        choice, found = self._entry.choice, dict[str, Value]()
+        if choice is not None:
+            flags = zip(*(self._switch(theirs) for theirs in choice.theirs), strict=True)
+            self._say(found, choice.ours, "", self._covered([choice.values[pair] for pair in flags]))
+        return found
 
-    def _switch(self, theirs: str) -> bool:
-        """A switch of the whole merge; one that differs between tensors is listed."""
+    def _switch(self, theirs: str) -> list[bool]:
+        """A switch for every tensor."""
         default = bool(self._entry.defaults.get(theirs, False))
         values = settings.column(self._config, theirs, self._spots, None, settings.switch, default)
-        ranked = Counter(bool(v) for v in values).most_common()
-        if len(ranked) > 1:
-            self._note("warning", f"parameters.{theirs}", f"{theirs} differs between tensors; Mixdown has one for all "
-                       f"and takes {str(ranked[0][0]).lower()}.")  # fmt: skip
-        return ranked[0][0]
+        return [bool(value) for value in values]
 
 
 def flattened(config: Config) -> Config:

@@ -25,6 +25,7 @@ def slices_of(
     entry: Entry,
     path: Callable[[ModelRef], str],
     own: Callable[[ModelRef], Mapping[str, Any]],
+    shared: Mapping[str, Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """The slices of a recipe with a stack.
 
@@ -34,21 +35,23 @@ def slices_of(
         values: (T, N) coefficients of its experts for all tensors of the layout.
         entry: mergekit's method.
         path: What mergekit calls a model.
-        own: Parameters that an expert has for itself.
+        own: Parameters that an expert has for itself; a table says one for every tensor.
+        shared: Parameters of all models that differ between tensors, for every tensor.
 
     Raises:
         BadRecipe: if the stack names a model that the recipe does not have, or a slice has none left.
         Mismatch: if the layout does not have one plain stack of layers.
     """
-    return _Slices(recipe, layout, values, entry, path, own).run()
+    return _Slices(recipe, layout, values, entry, path, own, shared).run()
 
 
 class _Slices:
     """One translation of a stack."""
 
     def __init__(self, recipe: Recipe, layout: Layout, values: np.ndarray, entry: Entry,
-                 path: Callable[[ModelRef], str], own: Callable[[ModelRef], Mapping[str, Any]]) -> None:  # fmt: skip
-        self._recipe, self._entry, self._path, self._own = recipe, entry, path, own
+                 path: Callable[[ModelRef], str], own: Callable[[ModelRef], Mapping[str, Any]],
+                 shared: Mapping[str, Mapping[str, Any]]) -> None:  # fmt: skip
+        self._recipe, self._entry, self._path, self._own, self._shared = recipe, entry, path, own, shared
         dummy = {name: TensorInfo(name, "F32", (1,), Path(), 0) for name in layout.places}
         self._numbered = numbered(dummy, layout)
         self._rows = {ref.id: dict(zip(layout.places, row.tolist(), strict=True))
@@ -69,18 +72,20 @@ class _Slices:
         made: dict[str, Any] = {"sources": [self._source(number, part, s, first) for s in part.sources]}
         if part.base:
             made["base_model"] = self._path(self._ref(part.base, number))
+        said = {name: self._said(row, number, part, part.sources[0], first, first)
+                for name, row in self._shared.items()}  # fmt: skip
         if self._entry.fader == "t":
             for source in part.merged:
-                said = self._said(self._rows[source.model], number, part, source, first, first)
-                made["parameters"] = {"t": said}
-        return made
+                said["t"] = self._said(self._rows[source.model], number, part, source, first, first)
+        return {**made, "parameters": said} if said else made
 
     def _source(self, number: int, part: Slice, source: Source, first: int) -> dict[str, Any]:
         ref = self._ref(source.model, number)
         made = {"model": self._path(ref), "layer_range": [source.first, source.first + part.count]}
         if source.model == part.root:
             return made
-        said = dict(self._own(ref))
+        said = {name: self._said(value, number, part, source, first, source.first) if isinstance(value, dict) else value
+                for name, value in self._own(ref).items()}  # fmt: skip
         if self._entry.fader not in ("", "t"):
             value = self._said(self._rows[source.model], number, part, source, first, source.first)
             if value != self._entry.defaults.get(self._entry.fader):
@@ -97,10 +102,10 @@ class _Slices:
         return ref
 
     def _said(self, row: Mapping[str, float], number: int, part: Slice, source: Source, first: int, start: int) -> Any:
-        """One expert's coefficients in a slice, as mergekit sees its tensors.
+        """One expert's coefficients or parameters in a slice, as mergekit sees its tensors.
 
         Args:
-            row: Coefficient of every tensor of the merged model.
+            row: Value of every tensor of the merged model.
             number: Of the slice.
             part: The slice.
             source: The expert's layers.

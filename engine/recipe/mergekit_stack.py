@@ -17,7 +17,7 @@ from engine.recipe.mergekit_settings import Spot
 from engine.recipe.mergekit_table import Entry
 from engine.recipe.stack import BASE_ID, Slice, Source, Stack
 
-_IN_PLACE = frozenset({"linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "della_linear",
+IN_PLACE = frozenset({"linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "della_linear",
                        "breadcrumbs", "breadcrumbs_ties", "passthrough"})  # fmt: skip
 """Methods where a fader at 0 is the same as taking no part, so that slices in place are plain coefficients."""
 
@@ -58,7 +58,7 @@ def is_needed(config: Config, found: Mapping[str, Path | None]) -> bool:
     if len(segments[-1].sources) > len(segments[0].sources):
         return True  # what comes after the layers is then made of some sources only
     if any({x.model for x in s.sources} != {x.model for x in segments[0].sources} for s in segments) and (
-        config.method not in _IN_PLACE
+        config.method not in IN_PLACE
     ):
         return True
     total = sum(s.count or 0 for s in segments)

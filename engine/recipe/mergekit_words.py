@@ -22,18 +22,36 @@ def words(values: Mapping[str, float], layout: Layout) -> Any:
     """A setting that mergekit resolves to these values for every tensor.
 
     Args:
-        values: Coefficient of every tensor of the layout.
+        values: Number or switch of every tensor of the layout.
         layout: Of the models.
 
     Returns:
-        A number, a list of numbers (gradient), or a list of {filter, value}; the shortest form found that is right.
+        One value, a list of numbers (gradient), or a list of {filter, value}; the shortest form found that is right.
     """
     if len(set(values.values())) == 1:
         return next(iter(values.values()))
+    if any(isinstance(value, bool) for value in values.values()):
+        return _switches(values)
     for setting in (_gradient(values, layout), _by_part(values, layout), _by_name(values)):
         if setting is not None and says(setting, values, layout):
             return setting
     return [{"filter": name, "value": values[name]} for name in sorted(values, key=len, reverse=True)]
+
+
+def _switches(values: Mapping[str, float]) -> Any:
+    """Switches by parts of names ("mlp", "up_proj.weight") where these are enough, else by whole names."""
+    found: dict[str, set[float]] = {}
+    for name, value in values.items():
+        for part in re.findall(r"[^.]+", name):
+            found.setdefault(part, set()).add(value)
+    usual = Counter(values.values()).most_common(1)[0][0]
+    rare = [name for name, value in values.items() if value != usual]
+    for part, held in found.items():
+        if held == {not usual} and all((part in name) == (values[name] != usual) for name in values):
+            return [{"filter": part, "value": not usual}, {"value": usual}]
+    exact = [name for name in values if any(name in other for other in values if other != name)]
+    listed = sorted({*rare, *exact}, key=len, reverse=True)
+    return [*({"filter": name, "value": values[name]} for name in listed), {"value": usual}]
 
 
 def says(setting: Any, values: Mapping[str, float], layout: Layout) -> bool:

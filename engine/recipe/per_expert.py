@@ -1,7 +1,7 @@
 """Parameters that differ between experts: `density@code` is the density of the expert that is called code.
 
 In a recipe they are parameters like any other, so files, flags and undo need to know nothing about them. A kernel
-gets them folded into one value.
+gets them folded into one value. Names may also hold a place, `density[attn:3]@code`: see `engine.recipe.places`.
 """
 
 from __future__ import annotations
@@ -32,34 +32,50 @@ class PerExpert:
         return tuple(own.get(name, self.common) for name in names)
 
 
-def key(param: str, expert: str) -> str:
-    """What a recipe calls the parameter of one expert."""
-    return f"{param}{AT}{expert}"
+def key(param: str, expert: str, place: str = "") -> str:
+    """What a recipe calls the parameter of one expert, or of a place ("attn:3"), or of both."""
+    return param + (f"[{place}]" if place else "") + (f"{AT}{expert}" if expert else "")
+
+
+def parts(name: str) -> tuple[str, str, str]:
+    """Parameter, expert and place of a name in a recipe; "" where it is for all experts, or all places."""
+    before, opened, rest = name.partition("[")
+    if opened and AT not in before:
+        place, closed, after = rest.partition("]")
+        if closed and place and (not after or (after[0] == AT and len(after) > 1)):
+            return before, after[1:], place
+    param, _, expert = name.partition(AT)
+    return param, expert, ""
 
 
 def split(name: str) -> tuple[str, str]:
     """Parameter and expert of a name in a recipe; the expert is "" where it is for all."""
-    param, _, expert = name.partition(AT)
-    return param, expert
+    return parts(name)[:2]
+
+
+def is_own(name: str) -> bool:
+    """Whether a name in a recipe is for one expert or place only."""
+    return AT in name or "[" in name
 
 
 def folded(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters with those of single experts folded into one `PerExpert` each."""
-    if not any(AT in name for name in params):
+    """Parameters with those of single experts folded into one `PerExpert` each; those of places are left out."""
+    if not any(map(is_own, params)):
         return dict(params)
-    made = {name: value for name, value in params.items() if AT not in name}
+    made = {name: value for name, value in params.items() if not is_own(name)}
     own: dict[str, list[tuple[str, float]]] = {}
     for name, value in params.items():
-        param, expert = split(name)
-        if expert and param in made:
+        param, expert, place = parts(name)
+        if expert and not place and param in made:
             own.setdefault(param, []).append((expert, float(value)))
     return made | {param: PerExpert(float(made[param]), tuple(sorted(pairs))) for param, pairs in own.items()}
 
 
 def for_expert(params: Mapping[str, V], expert: str) -> dict[str, V]:
-    """Parameters as they are for one expert."""
-    own = {split(name)[0]: value for name, value in params.items() if expert and split(name)[1] == expert}
-    return {name: own.get(name, value) for name, value in params.items() if AT not in name}
+    """Parameters as they are for one expert in most places."""
+    found = {name: parts(name) for name in params}
+    own = {p: params[n] for n, (p, whose, place) in found.items() if expert and whose == expert and not place}
+    return {name: own.get(name, value) for name, value in params.items() if not is_own(name)}
 
 
 def owners(names: Iterable[str]) -> set[str]:
@@ -71,8 +87,8 @@ def renamed(params: Iterable[tuple[str, V]], names: Mapping[str, str | None]) ->
     """A recipe's parameters after experts took other names; those of an expert that has None are left out."""
     made = []
     for name, value in params:
-        param, expert = split(name)
+        param, expert, place = parts(name)
         new = names.get(expert, expert)
         if new is not None:
-            made.append((key(param, new) if expert else name, value))
+            made.append((key(param, new, place) if expert else name, value))
     return tuple(sorted(made, key=lambda pair: pair[0]))

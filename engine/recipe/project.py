@@ -49,7 +49,7 @@ SCHEMA: dict[str, Any] = {
                 "base": {"anyOf": [_MODEL, {"type": "null"}]},
                 "experts": {"type": "array", "items": _MODEL, "maxItems": 1000},
                 "method": {"type": "string", "maxLength": 64},
-                "params": {"type": "object", "maxProperties": 64,
+                "params": {"type": "object", "maxProperties": 200_000,
                            "additionalProperties": {"type": ["number", "boolean", "string"], "maxLength": 512}},
                 "rules": {"type": "array", "maxItems": 200_000, "items": {
                     "type": "object", "additionalProperties": False, "required": ["value"],

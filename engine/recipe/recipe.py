@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from engine.errors import BadRecipe
-from engine.recipe.per_expert import renamed
+from engine.recipe.per_expert import parts, renamed
 from engine.recipe.stack import Stack, without
 
 Value = float | int | bool | str
@@ -81,7 +81,7 @@ class Recipe:
         experts: The fine-tunes; order is the order of the rows and has no numerical meaning.
         method: Id of the merge method.
         params: Parameters that differ from the method's defaults, sorted by name; "density@code" is the density
-            of the expert called code alone.
+            of the expert called code alone, "density[attn:3]" that of attention in layer 3.
         rules: Coefficient rules.
         muted: Ids of experts whose coefficients count as 0.
         soloed: If not empty, only these experts count.
@@ -170,6 +170,10 @@ class Recipe:
     def without_param(self, name: str) -> Recipe:
         """The recipe with one parameter at its default again, or an expert's own one at that of all."""
         return replace(self, params=tuple(pair for pair in self.params if pair[0] != name))
+
+    def without_places(self, param: str) -> Recipe:
+        """The recipe with one value of a parameter for all places."""
+        return replace(self, params=tuple(p for p in self.params if parts(p[0])[0] != param or not parts(p[0])[2]))
 
     def with_rules(self, rules: Iterable[Rule]) -> Recipe:
         """The recipe with more rules; each replaces an earlier one with the same keys."""

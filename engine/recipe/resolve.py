@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,9 +14,15 @@ Spot = tuple[str, str, str | None]
 """(layer, kind, tensor name or None for the whole group)."""
 
 
+_known: tuple[Layout, list[Spot]] | None = None
+
+
 def group_spots(layout: Layout) -> list[Spot]:
     """One spot for each layer x kind group of the layout, in its order."""
-    return [(g.place.layer, g.place.kind, None) for g in layout.groups]
+    global _known
+    if _known is None or _known[0] is not layout:  # the same one at every fader event
+        _known = layout, [(g.place.layer, g.place.kind, None) for g in layout.groups]
+    return list(_known[1])
 
 
 def tensor_spots(layout: Layout, names: Sequence[str]) -> list[Spot]:
@@ -38,7 +45,7 @@ def resolve(recipe: Recipe, spots: Sequence[Spot], default: float) -> np.ndarray
     values = np.full((len(recipe.experts), len(spots)), float(default))
     if not spots:
         return values
-    masks = _Masks(spots)
+    masks = _masks_of(tuple(spots))
     rows = {ref.id: index for index, ref in enumerate(recipe.experts)}
     for rule in sorted(recipe.rules, key=lambda r: r.specificity):  # stable: later wins among equals
         if rule.expert is None:
@@ -58,6 +65,12 @@ def effective(recipe: Recipe, spots: Sequence[Spot], default: float) -> np.ndarr
     """(T, N) coefficients as the merge uses them: faders x gain, 0 for silenced rows."""
     made: np.ndarray = resolve(recipe, spots, default) * heard(recipe)[:, None]
     return made
+
+
+@lru_cache(maxsize=8)
+def _masks_of(spots: tuple[Spot, ...]) -> _Masks:
+    """The masks of these spots; a fader event asks for the same ones as the one before."""
+    return _Masks(spots)
 
 
 class _Masks:

@@ -72,6 +72,10 @@ class View(Protocol):
         """Merged elements in the view; frozen ones and those absent from experts count."""
 
     @property
+    def tensor(self) -> str:
+        """Name of the tensor, or "" where the view is the whole model."""
+
+    @property
     def models(self) -> int:
         """Number of experts T."""
 

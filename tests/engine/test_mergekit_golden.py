@@ -1,4 +1,7 @@
-"""The numbers of mergekit 0.1.5 itself, from whole configurations over four tiny models (tests/golden/mergekit)."""
+"""The numbers of mergekit 0.1.5 itself, from whole configurations over four tiny models (tests/golden/mergekit).
+
+Cases that end in ".places" give every parameter other values in other tensors, by gradients, filters and slices.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,11 @@ from engine.recipe.mergekit_table import METHODS
 from engine.recipe.recipe import Recipe
 
 HERE = Path(__file__).resolve().parent.parent / "golden" / "mergekit"
-CASES: dict[str, str] = json.loads((HERE / "cases.json").read_text())
-WANTED = load_file(HERE / "outputs.safetensors")
+PLACES: dict[str, str] = json.loads((HERE / "cases_places.json").read_text())
+CASES: dict[str, str] = json.loads((HERE / "cases.json").read_text()) | {f"{k}.places": v for k, v in PLACES.items()}
+WANTED = load_file(HERE / "outputs.safetensors") | {
+    k.replace("/", ".places/", 1): v for k, v in load_file(HERE / "outputs_places.safetensors").items()
+}
 ATOL = 3e-7  # float32 sums in another order
 LOOSE = {"karcher": 1e-5, "multislerp": 2e-6, "multislerp_base": 2e-6, "nuslerp_base": 2e-6, "model_stock_filter": 1e-6}
 
@@ -66,7 +72,9 @@ def test_a_whole_configuration_gives_mergekits_numbers(case: str, models: Path) 
     merged, wanted = run(recipe_of(case, models)), outputs(case)
     assert merged.keys() == wanted.keys()
     worst = {name: float(np.abs(merged[name] - wanted[name]).max()) for name in wanted}
-    assert max(worst.values()) <= LOOSE.get(case, ATOL) * 3, dict(sorted(worst.items(), key=lambda p: -p[1])[:4])
+    assert max(worst.values()) <= LOOSE.get(case.removesuffix(".places"), ATOL) * 3, dict(
+        sorted(worst.items(), key=lambda p: -p[1])[:4]
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -108,3 +116,37 @@ def test_an_experts_own_value_goes_where_the_expert_goes(models: Path) -> None:
     same, moved = run(other), run(recipe.with_order(["e3", "e1", "e2"]))
     for name, value in run(recipe).items():
         assert value.tobytes() == same[name].tobytes() == moved[name].tobytes()
+
+
+@pytest.mark.parametrize("case", ["random_dare_linear.places", "random_della_linear.places"])
+def test_random_masks_follow_the_density_of_each_place(case: str, models: Path) -> None:
+    base = {k.partition("/")[2]: v for k, v in load_file(HERE / "inputs.safetensors").items() if k.startswith("base/")}
+    share = {"0.mlp": 0.9 if "dare" in case else 0.8, "1.mlp": 0.5, "attn": 0.25, "": 0.6}
+    for state in (run(recipe_of(case, models)), outputs(case)):
+        for part, wanted in share.items():
+            names = [n for n in base if (part in n if part else "mlp" not in n and "attn" not in n)]
+            kept = sum(int((state[n] != base[n]).sum()) for n in names)
+            size = sum(base[n].size for n in names)
+            assert kept / size == pytest.approx(wanted, abs=4 * np.sqrt(wanted * (1 - wanted) / size)), (part, case)
+
+
+def test_every_parameter_of_mergekit_has_a_case_where_it_differs_between_tensors() -> None:
+    """Only for its own sake: what a table entry gains, a case must show."""
+    said: dict[str, set[str]] = {}
+
+    def look(method: str, table: Any) -> None:
+        for key, value in (table or {}).items():
+            if isinstance(value, list):
+                said.setdefault(method, set()).add(key)
+
+    for text in CASES.values():
+        data = yaml.safe_load(text)
+        method = data["merge_method"]
+        look(method, data.get("parameters"))
+        for part in data.get("slices", [data]):
+            look(method, part.get("parameters"))
+            for model in part.get("models", part.get("sources", [])):
+                look(method, model.get("parameters"))
+    open_ = {name: sorted(entry.known - entry.ignored - said.get(name, set())) for name, entry in METHODS.items()}
+    same = {"weight", "density", "lambda", "rescale", "epsilon", "normalize"}  # shown by another method of the family
+    assert {name: left for name, left in open_.items() if set(left) - same} == {}

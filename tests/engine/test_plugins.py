@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.errors import BadRecipe
 from engine.methods import plugins, registered
 from engine.methods.spec import unregister
 from tests.engine.memory_view import merge
@@ -98,6 +99,22 @@ def declaration(id_: str, more: str = "") -> str:
         (declaration("wrong", "params=[Param('a', 3.0, help='A.', low=0.0, high=1.0)]"), "Choose"),
         ("import sys; sys.exit(3)", "SystemExit"),
         ("def broken(:", "SyntaxError"),
+        ("x = 1\nimport no_such_module_at_all", "line 2"),
+        (declaration("a").replace("space='delta'", "space='deltas'"), "use one of delta, weight"),
+        (declaration("a", "scope='whole'"), "use one of element, rows, tensor"),
+        (declaration("a", "live='fast'"), "use one of linear, mask, full"),
+        (declaration("a", "help=3"), "help must be a text"),
+        (declaration("a", "params=['scale']"), r"Param(name, default"),
+        (declaration("a", "params=[Param('a', None, help='A.')]"), "the default of a must be"),
+        (declaration("a").replace("family='f', ", ""), "lacks family"),
+        (
+            declaration("a", "params=[Param('a', 1.0, help='A.')]").replace(", **params", ""),
+            "not take its parameter 'a'",
+        ),
+        (declaration("a").replace("**params", "*, beta"), "asks for 'beta'"),
+        (declaration("a").replace("weights, ", ""), "the tensors and the coefficients"),
+        (declaration("a", "effective=lambda c, p: c[0]"), "effective makes (3,)"),
+        (declaration("a", "measure=lambda view, gamma: 0"), "the measure asks for 'gamma'"),
     ],
 )
 def test_a_wrong_plugin_is_taken_back_and_reported(tmp_path: Path, text: str, said: str) -> None:
@@ -130,3 +147,35 @@ def test_installed_packages_are_found_by_entry_point(tmp_path: Path, monkeypatch
     monkeypatch.setattr(plugins, "_points", lambda: points)
     gone, mine = plugins.load_installed()
     assert mine.methods == ("third_party",) and "no_such_module" in gone.problem
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return None", "NoneType instead of a tensor"),
+        ("return deltas[0].double()", "float64 instead of torch.float32"),
+        ("return deltas[0] / 0 * 0", "NaN for finite weights"),
+        ("return deltas[0].mul_(2)", "changes its inputs"),
+        ("return deltas[0] + unknown", "NameError: .*bad.py, line 4"),
+        ("import torch; return deltas[0] @ torch.ones(2, 2)", "RuntimeError"),
+    ],
+)
+def test_a_fault_while_merging_is_told_as_the_plugins(tmp_path: Path, body: str, said: str) -> None:
+    write(tmp_path, "bad.py", declaration("faulty").replace("return deltas[0]", body))
+    (found,) = plugins.load_folder(tmp_path)
+    assert found.methods == ("faulty",), found.problem
+    state = {"w": torch.ones(4)}
+    with pytest.raises(BadRecipe, match=f"T does not work: .*{said}") as caught:
+        merge("faulty", state, [{"w": torch.full((4,), 2.0)}], [1.0])
+    assert "tell its author" in caught.value.hint
+
+
+def test_what_was_not_loaded_is_a_problem_for_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from app import doctor
+
+    (tmp_path / "plugins").mkdir()
+    write(tmp_path / "plugins", "bad.py", "1/0")
+    monkeypatch.setenv("MIXDOWN_HOME", str(tmp_path))
+    monkeypatch.setenv("MIXDOWN_PLUGINS", "1")
+    problems = doctor.examine(tmp_path).problems
+    assert any(p.startswith("The plug-in 'bad'") and "ZeroDivisionError" in p and "line 1" in p for p in problems)

@@ -12,6 +12,7 @@ from widgets.desk.inks import small
 from widgets.panels.method_fields import ParamField, cost_text, param_tip
 from widgets.panels.own_values import OwnValues
 from widgets.panels.panel_parts import EmptyHint, bold, column, dim, icon_button, scroller, squeezed
+from widgets.panels.place_values import PlaceValues
 from widgets.panels.state import SentenceState
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class MethodPanel(QWidget):
 
     Signals:
         paramEdited: name, value, gesture; for one expert's own value the name is like "density@code", and the
-            value None takes it away.
+            value None takes it away; "density[*]" and None take those of all places away.
     """
 
     paramEdited = Signal(str, object, str)
@@ -70,6 +71,7 @@ class MethodPanel(QWidget):
         for row in self._rows:
             row.show_value(state.values.get(row.param.name, row.param.default), state.experts)
             row.own.show_values(state.values, state.experts)
+            row.places.show_values(state.values)
 
     def _show_method(self) -> None:
         chosen = self.state.chosen
@@ -89,6 +91,7 @@ class MethodPanel(QWidget):
         for row in self._rows:
             row.field.edited.connect(self.paramEdited)
             row.own.edited.connect(self.paramEdited)
+            row.places.edited.connect(self.paramEdited)
         if self._rows:
             QWidget.setTabOrder(self._rows[-1].last_stop, self._help)  # the fields were made later than the help
 
@@ -112,18 +115,20 @@ class _Row:
         self._reset.setSizePolicy(policy)
         self._cost.setContentsMargins(0, 0, 0, 5)
         self._cost.setFont(small(self._cost.font()))
-        self.own = OwnValues(param)
-        self._widgets = (self._label, self._cost, self.field, self._reset, self.own)
-        form.addWidget(self._label, 3 * place, 0, Qt.AlignmentFlag.AlignBottom)
-        form.addWidget(self._cost, 3 * place + 1, 0, Qt.AlignmentFlag.AlignTop)
-        form.addWidget(self.field, 3 * place, 1, 2, 1)
-        form.addWidget(self._reset, 3 * place, 2, 2, 1)
-        form.addWidget(self.own, 3 * place + 2, 0, 1, 3)
+        self.own, self.places = OwnValues(param), PlaceValues(param)
+        self._widgets = (self._label, self._cost, self.field, self._reset, self.own, self.places)
+        form.addWidget(self._label, 4 * place, 0, Qt.AlignmentFlag.AlignBottom)
+        form.addWidget(self._cost, 4 * place + 1, 0, Qt.AlignmentFlag.AlignTop)
+        form.addWidget(self.field, 4 * place, 1, 2, 1)
+        form.addWidget(self._reset, 4 * place, 2, 2, 1)
+        form.addWidget(self.own, 4 * place + 2, 0, 1, 3)
+        form.addWidget(self.places, 4 * place + 3, 0, 1, 3)
 
     @property
     def last_stop(self) -> QWidget:
         """The row's last place in the order of Tab."""
-        stops = [w for w in (self.own, *self.own.findChildren(QWidget)) if w.focusPolicy() & Qt.FocusPolicy.TabFocus]
+        below = (self.own, *self.own.findChildren(QWidget), *self.places.findChildren(QWidget))
+        stops = [w for w in below if w.focusPolicy() & Qt.FocusPolicy.TabFocus]
         return stops[-1] if stops else self._reset
 
     def show_value(self, value: Value, experts: tuple[str, ...]) -> None:

@@ -1,7 +1,8 @@
 """How the outputs here were made: `python make.py` in a venv with mergekit 0.1.5 (torch 2.15, CPU, one thread).
 
-Writes inputs.safetensors (four tiny Llama-like models in float32) and outputs.safetensors (case/tensor) beside
-itself, from the configurations in cases.json. Not run by the tests.
+Writes inputs.safetensors (four tiny Llama-like models in float32) and, beside itself, outputs.safetensors (case/tensor)
+from the configurations in cases.json and outputs_places.safetensors from those in cases_places.json, in which all
+parameters differ between tensors. Not run by the tests.
 """
 
 from __future__ import annotations
@@ -53,14 +54,10 @@ def inputs() -> dict:
 
 def main() -> None:
     """Run mergekit on every case."""
-    import yaml
-    from mergekit.config import MergeConfiguration
-    from mergekit.merge import MergeOptions, run_merge
-    from safetensors.numpy import load_file, save_file
+    from safetensors.numpy import save_file
 
     tensors = inputs()
     save_file(tensors, HERE / "inputs.safetensors")
-    found = {}
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for who in ("base", "a", "b", "c"):
@@ -68,13 +65,26 @@ def main() -> None:
             Path(who, "config.json").write_text(json.dumps(CONFIG))
             part = {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{who}/")}
             save_file(part, f"{who}/model.safetensors", metadata={"format": "pt"})
-        for name, text in json.loads((HERE / "cases.json").read_text()).items():
-            config = MergeConfiguration.model_validate(yaml.safe_load(text))
-            options = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True, num_threads=None)
-            run_merge(config, f"out-{name}", options=options)
-            for file in sorted(Path(f"out-{name}").glob("*.safetensors")):
-                found |= {f"{name}/{key}": value for key, value in load_file(file).items()}
-    save_file(found, HERE / "outputs.safetensors")
+        for kind in ("", "_places"):
+            cases = json.loads((HERE / f"cases{kind}.json").read_text())
+            save_file(outputs(cases, kind), HERE / f"outputs{kind}.safetensors")
+
+
+def outputs(cases: dict, kind: str) -> dict:
+    """Tensors of all merged models, by case/tensor."""
+    import yaml
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import MergeOptions, run_merge
+    from safetensors.numpy import load_file
+
+    found = {}
+    for name, text in cases.items():
+        config = MergeConfiguration.model_validate(yaml.safe_load(text))
+        options = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True, num_threads=None)
+        run_merge(config, f"out{kind}-{name}", options=options)
+        for file in sorted(Path(f"out{kind}-{name}").glob("*.safetensors")):
+            found |= {f"{name}/{key}": value for key, value in load_file(file).items()}
+    return found
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+"""mergekit's `modules`, against the numbers of mergekit 0.1.5 itself over tiny T5 models (mergekit_modules)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.numpy import load_file, save_file
+
+from engine.errors import BadRecipe
+from engine.merge.inputs import open_inputs
+from engine.merge.plan import make_plan
+from engine.merge.run import merged_state
+from engine.recipe.mergekit import export_mergekit, load_mergekit
+from engine.recipe.mergekit_modules import module_of
+
+HERE = Path(__file__).resolve().parent.parent / "golden" / "mergekit_modules"
+CASES: dict[str, str] = json.loads((HERE / "cases.json").read_text())
+WANTED = load_file(HERE / "outputs.safetensors")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the models base, a, b and c."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("modules")
+    tensors = load_file(HERE / "inputs.safetensors")
+    for who in ("base", "a", "b", "c"):
+        (folder / who).mkdir()
+        part = {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{who}/")}
+        save_file(part, folder / who / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def codes(text: str, folder: Path) -> list[str]:
+    path = folder / "other.yaml"
+    path.write_text(text)
+    return [f.code for f in load_mergekit(path).findings if f.severity == "error"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_modules_give_mergekits_numbers_and_survive_the_way_back(case: str, models: Path) -> None:
+    path = models / f"{case}.yaml"
+    path.write_text(CASES[case])
+    got = load_mergekit(path)
+    assert not [f for f in got.findings if f.severity != "info"], got.findings
+    state = merged_state(make_plan(got.recipe, open_inputs(got.recipe)), threads=1)
+    wanted = {k.partition("/")[2]: v for k, v in WANTED.items() if k.startswith(f"{case}/")}
+    assert state.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_allclose(state[name].numpy(), value, atol=9e-7, rtol=0, err_msg=name)
+    made = export_mergekit(got.recipe)
+    assert all(f.severity == "info" for f in made.findings), made.findings
+    path.write_text(made.text)
+    assert replace(load_mergekit(path).recipe, extras=()) == replace(got.recipe, extras=())
+
+
+def test_what_modules_cannot_say_is_listed(models: Path, tmp_path: Path) -> None:
+    data = yaml.safe_load(CASES["ties"])
+    assert codes(yaml.safe_dump(data), tmp_path) == ["mergekit:modules"], "no model is here"
+    del data["modules"]["shared"]
+    assert codes(yaml.safe_dump(data), models) == ["mergekit:modules"], "mergekit leaves out the shared tensors"
+    data["modules"]["vision_tower"] = data["modules"]["encoder"]
+    assert "mergekit:modules.vision_tower" in codes(yaml.safe_dump(data), models)
+    data = yaml.safe_load(CASES["slerp"]) | {"merge_method": "model_stock", "base_model": "base"}
+    data["modules"]["decoder"] = {"models": [{"model": "a"}, {"model": "c"}]}
+    assert codes(yaml.safe_dump(data), models) == ["mergekit:modules"], "other models in each module"
+    data["modules"]["decoder"] = {"slices": [{"sources": [{"model": "a", "layer_range": [0, 1]}]}]}
+    with pytest.raises(BadRecipe, match="Slices inside of several modules") as caught:
+        codes(yaml.safe_dump(data), models)
+    assert "modules.decoder" in (caught.value.where or "")
+
+
+@pytest.mark.parametrize(("name", "module"), [
+    ("visual.merger.mlp.0.weight", "multi_modal_projector"), ("visual.blocks.0.norm1.weight", "vision_tower"),
+    ("model.visual.deepstack_merger_list.0.norm.weight", "multi_modal_projector"), ("lm_head.weight", "text_decoder"),
+    ("language_model.model.layers.0.mlp.up_proj.weight", "text_decoder"), ("something.weight", "")])  # fmt: skip
+def test_models_that_see_have_the_modules_of_mergekit(name: str, module: str) -> None:
+    assert module_of(name, ("text_decoder", "vision_tower")) == module
+    assert module_of("a.layers.0.w", ("a.layers", "default")) == "a.layers"
+    assert module_of("b.w", ("a.layers", "default")) == "default"
