@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import MixdownError, OutOfRange
 
 if TYPE_CHECKING:
-    from engine.compare.measure import Measured
     from engine.compare.table import TaskRow
+    from engine.evaluate.mix import Measured
     from engine.evaluate.score import Score
     from engine.files.model import Layout
     from engine.progress import Progress
@@ -32,8 +32,8 @@ def measured_table(
         progress: Told the bytes merged, then the rows done.
     """
     from app.workbench import open_recipe, refuse_errors
-    from engine.compare.measure import measure
     from engine.compare.table import score_table
+    from engine.evaluate.mix import measure_recipe
     from engine.evaluate.task import load_task
 
     tasks = [load_task(Path(p)) for p in dict.fromkeys(t.path for t in (*first.tasks, *second.tasks))]
@@ -41,7 +41,7 @@ def measured_table(
     def found(recipe: Recipe) -> Measured:
         opened = open_recipe(recipe)
         refuse_errors(opened.findings, {e.id: e.name for e in recipe.experts})
-        return measure(recipe, opened.inputs, tasks, limit=limit, progress=progress)
+        return measure_recipe(recipe, opened.inputs, tasks, limit=limit, progress=progress)
 
     a, b = found(first), found(second)
     return score_table(a.scores, b.scores, a.outcomes, b.outcomes)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from app.desk import Desk
     from engine.evaluate.score import Score
     from widgets.compare.page import ComparePage
+    from widgets.compare.targets import DropTargets
     from widgets.desk.state import Cell, DeskState
 
 NOW = "Now"
@@ -54,6 +55,7 @@ class CompareController(QObject):
         self._rows: tuple[Row, ...] = ()
         self._hidden: list[QDockWidget] = []
         self._is_filled = False
+        self._targets: DropTargets | None = None
         self.scores = CompareScores(self._workspace, self.later)
         self.holding = Holding(desk, self._held_state, self._hold_page)
         self._soon = QTimer(self, interval=80, singleShot=True)
@@ -137,6 +139,31 @@ class CompareController(QObject):
         self._workspace.store.apply(made, f"Adopt {plain(name, 60)}")
         self._desk.tell(f"{plain(name, 60)} is on the desk now. Undo brings your mix back.", "ok", "compare")
 
+    def show_targets(self, dragging: bool) -> None:
+        """While a recipe is dragged, the middle of the window is two halves to drop it on."""
+        if self._targets is None:
+            from widgets.compare.targets import DropTargets
+
+            self._targets = DropTargets(self._desk.window.pages)
+            self._targets.dropped.connect(self.place)
+        if dragging:
+            self._targets.show_names(*self._names)
+        else:
+            self._targets.hide()
+
+    def place(self, side: int, name: str) -> None:
+        """Compare this recipe as A (0) or B (1); the other side stays, or takes what was here where it had it."""
+        if name not in self._all():
+            self._desk.tell("Only pins and runs of this window can be compared. Pin the recipe here first.", "info",
+                            "compare")  # fmt: skip
+            return
+        names = list(self._names)
+        if names[1 - side] == name:
+            names[1 - side] = names[side]
+        names[side] = name
+        self.choose(*names)
+        self.open(True)
+
     def guests(self, recipes: Mapping[str, Recipe], scores: Mapping[Recipe, Mapping[str, Score]]) -> None:
         """Compare recipes from elsewhere, by name: two with each other, one with the desk (as B)."""
         self._guests = {**self._guests, **recipes}
@@ -162,6 +189,8 @@ class CompareController(QObject):
             made.adoptWanted.connect(self.adopt)
             made.scoreWanted.connect(lambda: self.scores.run(*map(self.recipe, self._names)))
             made.closeWanted.connect(self.leave)
+            made.dragging.connect(self.show_targets)
+            made.placed.connect(self.place)
             made.selectionChanged.connect(self._on_page_selection)
             made.columnExpandToggled.connect(self._desk.window.canvas.columnExpandToggled)
             made.groupingStepped.connect(lambda step: self._desk.desk.step_grouping(-step))
@@ -350,6 +379,8 @@ def install(desk: Desk) -> Mapping[str, Callable[..., None]]:
         controller.open(True)
 
     desk.window.history.pinCompared.connect(beside)
+    desk.window.history.pinPlaced.connect(lambda side, name: controller.place(side, name))
+    desk.window.history.pinDragging.connect(controller.show_targets)
     return {
         "view.compare": show,
         "mix.hold_b": controller.holding.begin,

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.project import without_hashes
-from engine.compare.measure import Measured
 from engine.compare.table import TaskRow, score_table
 from engine.errors import MixdownError
+from engine.evaluate.mix import Measured
 from engine.merge.inputs import Inputs, make_inputs
 from engine.progress import Token
 from engine.recipe.recipe import Recipe
@@ -81,9 +81,9 @@ class CompareScores:
             return
 
         def work(token: Token) -> dict[Recipe, Measured]:
-            from engine.compare.measure import measure
+            from engine.evaluate.mix import measure_recipe
 
-            return {key: measure(r, i, tasks, limit=limit, progress=token) for key, (r, i) in wanted.items()}
+            return {key: measure_recipe(r, i, tasks, limit=limit, progress=token) for key, (r, i) in wanted.items()}
 
         def done(found: dict[Recipe, Measured]) -> None:
             self.is_running = False

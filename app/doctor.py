@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from app import plugins
 from app.version import VERSION
 from engine.errors import BadRecipe
 
@@ -43,7 +44,11 @@ def examine(home: Path) -> Report:
     devices, problems = _devices()
     problems += [f"{name} is not installed. Run: make run" for name in PACKAGES if name not in versions]
     problems += _old(versions) + _qt_problems(versions)
-    free = shutil.disk_usage(home).free
+    problems += [f"{said[0].upper()}{said[1:]}." for said in plugins.load().problems]
+    there = next(folder for folder in (home, *home.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    if not (home.is_dir() and os.access(home, os.W_OK)):
+        problems.append(f"{home} cannot be written: preferences, runs and what is on the desk are not kept.")
     if free < 10**9:
         problems.append(f"Only {free / 1e9:.1f} GB are free where Mixdown keeps its data ({home}).")
     return Report(versions, devices, _display(), str(home), free, os.cpu_count() or 1, tuple(problems))

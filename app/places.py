@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 RESOURCES = Path(__file__).resolve().parent.parent / "resources"
@@ -14,7 +15,10 @@ DEMO = RESOURCES / "demo"
 
 
 def home() -> Path:
-    """The folder of this user's Mixdown data; `MIXDOWN_HOME` overrides it (tests do)."""
+    """The folder of this user's Mixdown data; `MIXDOWN_HOME` overrides it (tests do).
+
+    It is made where that is possible; on a read-only disk whoever writes in it finds out and says so.
+    """
     given = os.environ.get("MIXDOWN_HOME")
     if given:
         folder = Path(given)
@@ -24,7 +28,8 @@ def home() -> Path:
         folder = Path(os.environ.get("APPDATA", str(Path.home()))) / "Mixdown"
     else:
         folder = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "mixdown"
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -51,7 +56,8 @@ def history_file() -> Path:
 def sketch_folder() -> Path:
     """Exact magnitude sketches of task vectors that were measured before; may be deleted at any time."""
     folder = home() / "sketches"
-    folder.mkdir(exist_ok=True)
+    with suppress(OSError):
+        folder.mkdir(exist_ok=True)
     return folder
 
 

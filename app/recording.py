@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import queue
@@ -65,18 +66,41 @@ def open_history(given: str = "") -> History | None:
         from engine.history.history import History
 
     history = History(place if "://" in place else Path(place).expanduser())
-    _take_in(history)
+    _take_in(history, place)
     return history
 
 
-def _take_in(history: History | None) -> None:
-    """Record what commands have left for a history since it was asked last."""
-    if history is None or history.file is None:
-        return
+def _inboxes(place: str) -> tuple[Path, ...]:
+    """Where runs wait for the history at a place: beside its file, then in the user's own folder."""
+    own = places.history_file()
+    ours = own.with_name(f"{own.name}.inbox-{hashlib.sha256(place.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}")
+    return (ours,) if "://" in place else (inbox.folder_of(Path(place).expanduser()), ours)
+
+
+def _take_in(history: History | None, place: str) -> bool:
+    """Record what waits for a history since it was asked last; returns whether nothing goes on waiting."""
+    if history is None or history.status.is_read_only:
+        return True
     try:
-        _troubles.extend(inbox.take(inbox.folder_of(history.file), history.record))
+        for folder in _inboxes(place):
+            _troubles.extend(inbox.take(folder, history.record))
     except MixdownError as error:
         _troubles.append(f"Runs that wait in the inbox are not in the history: {error}")
+        return False
+    return True
+
+
+def _wait(facts: Facts, place: str, why: MixdownError) -> str:
+    """Let a run wait that the history does not take now; what to tell the user."""
+    for folder in _inboxes(place):
+        try:
+            inbox.put(folder, facts)
+        except MixdownError:
+            continue
+        return (
+            f"The {facts.kind} is not in the history yet: {why} It waits and is recorded as soon as that works again."
+        )
+    return f"The {facts.kind} is not in the history: {why}"
 
 
 class Recorder:
@@ -84,10 +108,12 @@ class Recorder:
 
     Args:
         open_it: Opens the history; None when it is switched off.
+        place: Where it is; "" for the place that is set now.
     """
 
-    def __init__(self, open_it: Callable[[], History | None] = open_history) -> None:
-        self._open_it = open_it
+    def __init__(self, open_it: Callable[[], History | None] = open_history, place: str = "") -> None:
+        self._open_it, self._place = open_it, place or where()
+        self._take_after = 0.0
         self._queue: queue.SimpleQueue[tuple[Callable[[History], object], Future[object]]] = queue.SimpleQueue()
         self._history: History | None = None
         self._failed: tuple[float, MixdownError] | None = None
@@ -116,7 +142,8 @@ class Recorder:
             work, future = self._queue.get()
             try:
                 history = self._opened()
-                _take_in(history)
+                if time.monotonic() >= self._take_after and not _take_in(history, self._place):
+                    self._take_after = time.monotonic() + _RETRY_S
                 future.set_result(None if history is None else work(history))
             except Exception as error:  # a bug must not end the thread; whoever waits is told
                 future.set_exception(error)
@@ -145,7 +172,8 @@ _lock = threading.Lock()
 def recorder() -> Recorder:
     """This process's recorder for the place that is set now."""
     with _lock:
-        return _recorders.setdefault(where(), Recorder())
+        place = where()
+        return _recorders.setdefault(place, Recorder(place=place))
 
 
 def record_export(recipe: Recipe, done: Exported, device: str, scores: Iterable[Score] = ()) -> str:
@@ -160,12 +188,23 @@ def record_export(recipe: Recipe, done: Exported, device: str, scores: Iterable[
     Returns:
         What went wrong, "" for nothing.
     """
-    facts = export_facts(recipe, done, device, tuple(scores))
+    trouble = record(export_facts(recipe, done, device, tuple(scores)))
+    if trouble:
+        _troubles.append(trouble)
+    return trouble
+
+
+def record(facts: Facts) -> str:
+    """Write a run into the history, and wait until it is there; where that fails it waits in a file instead.
+
+    Returns:
+        What went wrong, "" for nothing.
+    """
+    place = where()
     try:
         recorder().submit(lambda history: history.record(facts)).result()
     except MixdownError as error:
-        _troubles.append(f"The export is not in the history: {error}")
-        return _troubles[-1]
+        return _wait(facts, place, error)
     return ""
 
 
@@ -188,13 +227,12 @@ def leave_export(recipe: Recipe, done: Exported, device: str, progress: Progress
             facts = replace(facts, output_sha256=sha256)
     except MixdownError:
         pass  # the export is there; its hash is found out later
+    if "://" in place:
+        return record(facts)
     try:
-        if "://" in place:
-            recorder().submit(lambda history: history.record(facts)).result()
-        else:
-            inbox.put(inbox.folder_of(Path(place).expanduser()), facts)
+        inbox.put(_inboxes(place)[0], facts)
     except MixdownError as error:
-        return f"The export is not in the history: {error}"
+        return _wait(facts, place, error)
     return ""
 
 

@@ -18,7 +18,7 @@ from app.export_controller import export_work, free_name
 from app.handlers import notice
 from app.problems import as_problem
 from app.workbench import check_hashes, hashed, open_recipe, refuse_errors
-from engine.errors import MixdownError
+from engine.errors import MixdownError, WriteProblem
 from engine.evaluate.score import Score
 from engine.files.checkpoint import open_checkpoint
 from engine.files.hashing import content_hash
@@ -182,7 +182,7 @@ class RunsActs(QObject):
 
         def work(token: Token) -> str:
             from app import places
-            from engine.evaluate.mix import score_recipe
+            from app.evaluator import score_recipe
             from engine.evaluate.task import load_task
             from engine.store.cache import ScoreCache
 
@@ -265,8 +265,9 @@ class RunsActs(QObject):
                 checkpoint = opened.get(ref.path)
                 if checkpoint is not None:
                     made = made.with_replaced(replace(ref, sha256=content_hash(checkpoint, token, library.hashes)))
-            facts = recording.score_facts(made, scores, seconds, "")
-            recording.recorder().submit(lambda history: history.record(facts)).result()
+            trouble = recording.record(recording.score_facts(made, scores, seconds, ""))
+            if trouble:
+                raise WriteProblem(trouble)
 
         self._desk.workspace.runner.submit("Recording the score", work, lane="files", shown=False, background=True,
                                            done=lambda _: self._runs.changed(),

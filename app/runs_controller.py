@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from widgets.plots.scatter_panel import ScatterPanel
 
 PAGE = 200
+MOST_REVEALED = 2000
+"""Rows that are read to show a run chosen in the map or the plot."""
 LATER_MS = 5000
 """How long after the start a history that is there is opened, so that damage is told and backups are made."""
 
@@ -55,6 +58,7 @@ class RunsController(QObject):
         self._axes, self._ups = ("seconds", "score"), (False, True)
         self._columns: tuple[Column, ...] = ()
         self._page = 0
+        self._scope, self._about = "kin", 0
         self._told = ""
         self._soon = QTimer(self, interval=60, singleShot=True)
         self._soon.timeout.connect(self.refresh)
@@ -137,6 +141,9 @@ class RunsController(QObject):
             made.commanded.connect(self.acts.do)
             made.pageWanted.connect(lambda _: self._show_page())
             made.selectionMoved.connect(self._follow)
+            made.family.chosen.connect(lambda run: self.reveal([run]))
+            made.family.opened.connect(self._open_relatives)
+            made.family.scopeWanted.connect(self._choose_scope)
         return self._panel
 
     @property
@@ -162,8 +169,6 @@ class RunsController(QObject):
             self._soon.start()
 
     def _ask_for(self, **changes: Any) -> None:
-        from dataclasses import replace
-
         self._query = replace(self._query, **changes)
         self.refresh()
 
@@ -203,8 +208,6 @@ class RunsController(QObject):
         self._show_page()
 
     def _more(self, offset: int) -> None:
-        from dataclasses import replace
-
         number, query = self._page, replace(self._query, offset=offset)
 
         def done(page: Page | None) -> None:
@@ -230,7 +233,8 @@ class RunsController(QObject):
         chosen = self.panel.table.chosen_runs()
         if self._scatter is not None:
             self._scatter.view.select(frozenset(chosen))
-        if self.panel.page == "family" and chosen:
+        self._about = chosen[0] if chosen else self._about
+        if self.panel.page == "family" and chosen and not self.panel.family.show_run(chosen[0]):
             self._show_family()
 
     def scatter(self) -> ScatterPanel:
@@ -255,10 +259,7 @@ class RunsController(QObject):
         self._show_points()
 
     def _choose_point(self, run: int, add: bool) -> None:
-        table = self.panel.table
-        table.choose([*(table.chosen_runs() if add else []), run])
-        if run not in table.chosen_runs():  # it is on a page that is not there yet
-            self.acts.tell(f"Run {run} is further down; filter for id={run} to see it.")
+        self.reveal([*(self.panel.table.chosen_runs() if add else []), run])
 
     def _show_points(self) -> None:
         (x, y), query = self._axes, self._query
@@ -287,14 +288,47 @@ class RunsController(QObject):
 
     def _show_family(self) -> None:
         chosen = self.panel.table.chosen_runs()
-        focus = chosen[0] if chosen else 0
+        focus = chosen[0] if chosen else self._about
+        number, query, scope = self._page, self._query, self._scope if focus else "all"
 
         def work(history: History) -> Family:
             links = history.links()
-            wanted = relatives(links, focus) if focus else linked(links)
-            return runs_words.family(graph(history.runs(wanted[:400])), focus)
+            wanted = relatives(links, focus) if scope == "kin" else linked(links)
+            fitting = frozenset(history.numbers(query)) if query.filter else frozenset[int]()
+            return runs_words.family(graph(history.kin(wanted)), focus, scope, fitting, query.filter)
 
-        self.ask(work, lambda made: self.panel.set_family(made) if made is not None else None)
+        def done(made: Family | None) -> None:
+            if made is not None and number == self._page:
+                self.panel.set_family(made)
+
+        self.ask(work, done)
+
+    def _choose_scope(self, scope: str) -> None:
+        self._scope = scope
+        self._show_family()
+
+    def _open_relatives(self, run: int) -> None:
+        self._scope, self._about = "kin", run
+        self.reveal([run])
+        self._show_family()
+
+    def reveal(self, runs: list[int]) -> None:
+        """Select runs in the table; pages that are not there yet are read first."""
+        self._about = runs[-1]
+        self.panel.table.choose(runs)
+        if set(runs) <= set(self.panel.table.chosen_runs()):
+            return
+        if len(self.panel.model.rows) >= min(self.panel.state.total, MOST_REVEALED):
+            self.acts.tell(f"Run {runs[-1]} does not fit the filter; clear it to see the run in the table.")
+            return
+        number, query = self._page, replace(self._query, offset=len(self.panel.model.rows), limit=MOST_REVEALED)
+
+        def done(page: Page | None) -> None:
+            if page is not None and number == self._page:
+                self.panel.model.add_rows(query.offset, [runs_words.line(run) for run in page.runs])
+                self.panel.table.choose(runs)
+
+        self.ask(lambda history: history.page(query), done)
 
 
 def install(desk: Desk) -> Mapping[str, Callable[..., None]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from engine.history.columns import PARAM, SCORE
 from engine.history.lineage import Graph
 from engine.history.recipes import shown
-from engine.history.values import Column, Run
+from engine.history.values import Column, Mean, Run
 from widgets.common.format import bytes_text, duration_text, number_text
 from widgets.common.text import plain
 from widgets.panels.runs_state import Family, FamilyNode, RunColumn, RunLine
@@ -64,9 +64,14 @@ def line(run: Run) -> RunLine:
 
 def score_text(run: Run) -> str:
     """ "84.2 ±2.1 %" or "12.3 ±0.4 ppl"."""
-    if run.mean is None:
+    return mean_text(run.mean)
+
+
+def mean_text(mean: Mean | None) -> str:
+    """A mean score with half of its 95 % interval and its unit, "" for none."""
+    if mean is None:
         return ""
-    mean, places = run.mean, 1 if run.mean.unit == "%" else 2
+    places = 1 if mean.unit == "%" else 2
     margin = number_text((mean.high - mean.low) / 2, places)
     return f"{number_text(mean.value, places)} ±{margin} {mean.unit}".rstrip()
 
@@ -85,16 +90,26 @@ def hint(run: Run) -> str:
     return "\n".join(plain(text, 300) for text in lines if text)
 
 
-def family(graph: Graph, focus: int) -> Family:
-    """The map of a run's relatives, or of all merges of merges when there is no run in focus (0)."""
+def family(graph: Graph, focus: int, scope: str = "kin", fitting: Collection[int] = (), filter: str = "") -> Family:
+    """The map of a run's relatives, or of all merges of merges.
+
+    Args:
+        graph: The models.
+        focus: The run that it is about, 0 for none.
+        scope: "kin" for its relatives, "all" for everything.
+        fitting: Runs that fit the filter; they are marked.
+        filter: The filter's text; models from elsewhere are marked when their name has it.
+    """
+    word = filter.strip().casefold()
     nodes = tuple(
         FamilyNode(n.run, f"{n.run} · {n.name}" if n.run else n.name, n.detail, n.layer, n.place,
-                   n.run == focus and focus != 0)
+                   n.run == focus and focus != 0, mean_text(n.mean), n.star,
+                   n.run in fitting if n.run else bool(word) and word in n.name.casefold())
         for n in graph.nodes
     )  # fmt: skip
     empty = ("No merge of merges yet. Put an exported model on the desk and export a mix of it: "
              "it is told by its content, wherever it lies.")  # fmt: skip
-    return Family(nodes, graph.edges, graph.bends, empty, graph.left_out)
+    return Family(nodes, graph.edges, graph.bends, empty, graph.left_out, scope, focus)
 
 
 def axis_label(column: Column) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.evaluate.keying import model_key, recipe_key, run_key, task_key
@@ -30,6 +30,20 @@ if TYPE_CHECKING:
     from engine.store.cache import ScoreCache
 
 State = Mapping[str, "Tensor"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """What is known of one recipe, by task name.
+
+    Attributes:
+        scores: Its scores.
+        outcomes: What it made of every row, to be compared with another recipe's (`engine.evaluate.paired`); empty
+            where only the scores are known.
+    """
+
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
 
 
 def score_recipe(
@@ -65,7 +79,7 @@ def score_recipe(
     return _subject(recipe, inputs, progress).scores(tasks, split, limit, cache, progress) if tasks else {}
 
 
-def recipe_outcomes(
+def measure_recipe(
     recipe: Recipe,
     inputs: Inputs,
     tasks: Sequence[Task],
@@ -73,15 +87,14 @@ def recipe_outcomes(
     split: Split = "val",
     limit: int | None = None,
     progress: Progress | None = None,
-) -> dict[str, Outcome]:
-    """What the model that an export of the recipe would give makes of every row; see `score_recipe`.
+) -> Measured:
+    """The scores of `score_recipe` with the rows behind them; neither looked up nor remembered.
 
-    Returns:
-        For each task's name its rows in order, to be judged (`engine.evaluate.runner.judged`) or compared with
-        another recipe's (`engine.evaluate.paired`).
+    Raises:
+        MixdownError: as `score_recipe`.
     """
     progress = progress or Silent()
-    return _subject(recipe, inputs, progress).outcomes(tasks, split, limit, progress) if tasks else {}
+    return _subject(recipe, inputs, progress).measured(tasks, split, limit, progress) if tasks else Measured()
 
 
 def _subject(recipe: Recipe, inputs: Inputs, progress: Progress) -> _Subject:
@@ -154,11 +167,11 @@ class _Subject:
     ) -> dict[str, Score]:
         """Look up what is known, measure the rest, remember it."""
         if cache is None:
-            return self._measure(tasks, split, limit, progress)
+            return dict(self.measured(tasks, split, limit, progress).scores)
         key, keys = self._key(), {task.name: task_key(task, progress) for task in tasks}
         known = {task.name: self._known(task, key, keys[task.name], split, limit, cache) for task in tasks}
         missing = [task for task in tasks if known[task.name] is None]
-        measured = self._measure(missing, split, limit, progress) if missing else {}
+        measured = self.measured(missing, split, limit, progress).scores if missing else {}
         for task in missing:
             if task_key(task, progress) == keys[task.name]:  # else its files were changed meanwhile
                 cache.put(run_key(key, self._runner(task)), keys[task.name], split, limit, measured[task.name])
@@ -182,13 +195,14 @@ class _Subject:
 
         return "" if task.graph.name else RUNNERS.took(network_for(self._config, task))
 
-    def _measure(self, tasks: Sequence[Task], split: Split, limit: int | None, progress: Progress) -> dict[str, Score]:
+    def measured(self, tasks: Sequence[Task], split: Split, limit: int | None, progress: Progress) -> Measured:
+        """Run the model and judge its rows."""
         from engine.evaluate.runner import judged
 
-        found = self.outcomes(tasks, split, limit, progress)
-        return {task.name: judged(task, split, found[task.name]) for task in tasks}
+        found = self._outcomes(tasks, split, limit, progress)
+        return Measured({task.name: judged(task, split, found[task.name]) for task in tasks}, found)
 
-    def outcomes(
+    def _outcomes(
         self, tasks: Sequence[Task], split: Split, limit: int | None, progress: Progress
     ) -> dict[str, Outcome]:
         """Run the model over the rows of the tasks."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from engine.errors import Missing, MixdownError, WriteProblem
@@ -20,11 +21,13 @@ from engine.history.columns import all_columns, find_column
 from engine.history.connect import DATABASE_ERRORS, WRITING, connect, explained, file_of, is_damage, shown, url_of
 from engine.history.lock import ProcessLock
 from engine.history.schema import InputRow, ParamRow, RunRow, ScoreRow, TagRow
-from engine.history.values import Column, Facts, Page, Query, Run, Status
+from engine.history.values import Column, Facts, Kin, Page, Query, Run, Status
 from engine.history.where import conditions, expression, ordered
 
 MOST_TAG = 64
 MOST_NOTE = 10_000
+MOST_AT_ONCE = 900
+"""Values in one statement; old SQLite takes 999."""
 T = TypeVar("T")
 Points = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 _CHILDREN = [selectinload(c) for c in (RunRow.inputs, RunRow.scores, RunRow.params, RunRow.tags)]
@@ -172,11 +175,33 @@ class History:
         """Runs by number, in the order given, with their parents; those that do not exist are left out."""
 
         def work(session: Session) -> tuple[Run, ...]:
-            found = session.scalars(select(RunRow).where(RunRow.id.in_(tuple(numbers))).options(*_CHILDREN))
-            known = {row.id: row for row in found}
-            return tuple(rows.run_of(known[n], _parents(session, known[n])) for n in numbers if n in known)
+            statement = select(RunRow).options(*_CHILDREN)
+            known = {row.id: row for part in _parts(numbers)
+                     for row in session.scalars(statement.where(RunRow.id.in_(part)))}  # fmt: skip
+            parents = _parents(session, known.values())
+            return tuple(rows.run_of(known[n], parents[n]) for n in numbers if n in known)
 
         return self._read(work)
+
+    def kin(self, numbers: Sequence[int]) -> tuple[Kin, ...]:
+        """What the map of merges of merges needs of some runs, in the order given; missing ones are left out."""
+
+        def work(session: Session) -> tuple[Kin, ...]:
+            statement = select(RunRow).options(selectinload(RunRow.inputs))
+            known = {row.id: row for part in _parts(numbers)
+                     for row in session.scalars(statement.where(RunRow.id.in_(part)))}  # fmt: skip
+            return tuple(rows.kin_of(known[n]) for n in numbers if n in known)
+
+        return self._read(work)
+
+    def numbers(self, query: Query) -> tuple[int, ...]:
+        """Numbers of all runs of a query, whatever its limit.
+
+        Raises:
+            OutOfRange: if its filter or column cannot be read.
+        """
+        statement = ordered(select(RunRow.id).where(*conditions(query)), query)
+        return self._read(lambda session: tuple(session.scalars(statement)))
 
     def columns(self) -> tuple[Column, ...]:
         """All columns: the fixed ones, then those of the tasks and numeric parameters that occur."""
@@ -305,7 +330,17 @@ def _known_scores(session: Session, key: str) -> tuple[Score, ...]:
     return rows.scores_of(row) if row is not None else ()
 
 
-def _parents(session: Session, row: RunRow) -> list[int]:
-    hashes = [i.sha256 for i in row.inputs if i.sha256]
-    made: ColumnElement[bool] = RunRow.output_sha256.in_(hashes)
-    return list(session.scalars(select(RunRow.id).where(made, RunRow.id != row.id).order_by(RunRow.id)))
+def _parents(session: Session, found: Collection[RunRow]) -> dict[int, list[int]]:
+    """For every row the runs whose outputs went into it."""
+    hashes = sorted({i.sha256 for row in found for i in row.inputs if i.sha256})
+    made = defaultdict[str, list[int]](list)
+    for part in _parts(hashes):
+        statement = select(RunRow.output_sha256, RunRow.id).where(RunRow.output_sha256.in_(part))
+        for sha256, number in session.execute(statement):
+            made[sha256].append(number)
+    return {row.id: sorted({n for i in row.inputs for n in made.get(i.sha256, ()) if n != row.id}) for row in found}
+
+
+def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Values in parts that one statement of any database takes."""
+    return (values[at : at + MOST_AT_ONCE] for at in range(0, len(values), MOST_AT_ONCE))

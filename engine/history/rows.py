@@ -12,7 +12,7 @@ from engine.evaluate.score import Score
 from engine.evaluate.task import Split
 from engine.history.recipes import mean_of, shown
 from engine.history.schema import InputRow, ParamRow, RunRow, ScoreRow
-from engine.history.values import Facts, Input, Kind, Mean, Role, Run
+from engine.history.values import Facts, Input, Kin, Kind, Mean, Role, Run
 from engine.recipe.recipe import Value
 
 
@@ -51,17 +51,31 @@ def run_of(row: RunRow, parents: Sequence[int] = ()) -> Run:
     facts = Facts(
         kind=cast("Kind", row.kind), recipe=row.recipe, key=row.key, method=row.method, title=row.title,
         params=tuple((p.name, _value(p.value)) for p in row.params),
-        inputs=tuple(Input(role=cast("Role", i.role), name=i.name, path=i.path, sha256=i.sha256) for i in row.inputs),
+        inputs=_inputs(row),
         scores=scores_of(row),
         seconds=row.seconds, device=row.device, versions=_pairs(row.versions), output_path=row.output_path,
         output_sha256=row.output_sha256, output_bytes=row.output_bytes, created=row.created, uid=row.uid,
     )  # fmt: skip
-    mean = None
-    if row.score is not None and row.score_low is not None and row.score_high is not None:
-        mean = Mean(value=row.score, low=row.score_low, high=row.score_high, count=row.score_rows or 0,
-                    unit=row.score_unit)  # fmt: skip
-    return Run(id=row.id, facts=facts, mean=mean, tags=tuple(t.tag for t in row.tags), note=row.note, star=row.star,
-               deleted=row.deleted, parents=tuple(parents), is_intact=digest_of(row) == row.digest)  # fmt: skip
+    return Run(id=row.id, facts=facts, mean=mean_of_row(row), tags=tuple(t.tag for t in row.tags), note=row.note,
+               star=row.star, deleted=row.deleted, parents=tuple(parents),
+               is_intact=digest_of(row) == row.digest)  # fmt: skip
+
+
+def mean_of_row(row: RunRow) -> Mean | None:
+    """A row's mean score, None without scores."""
+    if row.score is None or row.score_low is None or row.score_high is None:
+        return None
+    return Mean(value=row.score, low=row.score_low, high=row.score_high, count=row.score_rows or 0,
+                unit=row.score_unit)  # fmt: skip
+
+
+def kin_of(row: RunRow) -> Kin:
+    """What the map needs of a row."""
+    return Kin(row.id, row.title, row.output_path, row.output_sha256, _inputs(row), mean_of_row(row), row.star)
+
+
+def _inputs(row: RunRow) -> tuple[Input, ...]:
+    return tuple(Input(role=cast("Role", i.role), name=i.name, path=i.path, sha256=i.sha256) for i in row.inputs)
 
 
 def scores_of(row: RunRow) -> tuple[Score, ...]:

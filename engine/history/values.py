@@ -105,6 +105,29 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Kin:
+    """What the map of merges of merges needs of a run.
+
+    Attributes:
+        id: Number in this history.
+        title: The recipe in a few words.
+        output_path: The written file or folder, "" for none.
+        output_sha256: Its content hash, "" while it is unknown.
+        inputs: Base first, then experts in row order.
+        mean: Mean score, None without scores.
+        star: Whether it is starred.
+    """
+
+    id: int
+    title: str
+    output_path: str
+    output_sha256: str
+    inputs: tuple[Input, ...]
+    mean: Mean | None = None
+    star: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """A column of the table of runs.
 

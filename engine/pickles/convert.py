@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,8 @@ from engine.progress import Progress, Silent
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 """Names of pickles that may be state dicts."""
 TIMEOUT_S = 600.0
+TORCH_FLOOR = (2, 10)
+"""Oldest torch whose safe loading is not known to be broken; `main.py doctor` names it, too."""
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _START = "import sys; sys.path.insert(0, {root!r}); from engine.pickles.child import main; main()"
 
@@ -77,6 +81,7 @@ def convert(
     """
     progress, target = progress or Silent(), normalised(target)
     where = printable(source, 400)
+    _refuse_old_torch(where)
     if target.suffix != ".safetensors" or target.is_dir() or (os.path.lexists(target) and not replace):
         raise WriteProblem("It is there already, or does not end in .safetensors.",
                            where=printable(target, 400), hint="Choose a new name with that ending.")  # fmt: skip
@@ -97,6 +102,17 @@ def convert(
         with suppress(OSError):
             made.unlink(missing_ok=True)
     return Converted(target, tensors, target.stat().st_size, told["left_out"], tuple(told["walls"]))
+
+
+def _refuse_old_torch(where: str) -> None:
+    """Old torch (before 2.10) runs code of a pickle though it is told not to (CVE-2025-32434, CVE-2026-24747)."""
+    version = importlib.metadata.version("torch")
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None or (int(found[1]), int(found[2])) < TORCH_FLOOR:
+        needed = ".".join(map(str, TORCH_FLOOR))
+        raise UnsafePickle(f"torch {version} is too old to open pickles safely.", where=where,
+                           hint=f"Install torch {needed} or newer (main.py doctor), or get the .safetensors version "
+                           "of the model.")  # fmt: skip
 
 
 def _in_child(source: int, made: Path, where: str, progress: Progress, timeout: float) -> dict[str, Any]:

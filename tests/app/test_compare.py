@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtCore import QMimeData, QPoint, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from app import compare_state, recording
@@ -19,16 +20,18 @@ from app.demo import demo_recipe
 from app.desk import Desk
 from app.runs_controller import RunsController
 from app.scoring import Board
-from engine.compare.measure import Measured
 from engine.compare.table import score_table
 from engine.evaluate.measures import Outcome
 from engine.evaluate.metrics import wilson
+from engine.evaluate.mix import Measured
 from engine.evaluate.score import Score
 from engine.evaluate.task import load_task
 from engine.history.recipes import canonical
 from engine.recipe.recipe import ModelRef, Recipe, Rule
 from tests.app.models import base_tensors, expert_tensors, write_model
 from tests.engine.history_kills import facts
+from widgets.common.recipe_drag import recipe_mime
+from widgets.compare.targets import DropTargets
 
 Settled = Callable[[Desk], None]
 
@@ -206,7 +209,7 @@ def test_scores_come_with_paired_intervals(
         correct = answers[bool(recipe.rules)]
         return Measured({"t": score(correct)}, {"t": outcome(correct)})
 
-    monkeypatch.setattr("engine.compare.measure.measure", measure)
+    monkeypatch.setattr("engine.evaluate.mix.measure_recipe", measure)
     opened(desk, compare, qtbot)
     page = compare.page
     assert page.state.scores.is_empty and not page.score.isEnabled() and "Ctrl+T" in page.state.score_hint
@@ -295,8 +298,8 @@ def test_an_empty_layout_says_what_to_do(desk: Desk, qtbot: QtBot) -> None:
 def test_everything_is_named_and_reached_by_tab(desk: Desk, compare: CompareController, qtbot: QtBot) -> None:
     opened(desk, compare, qtbot)
     page = compare.page
-    stops = [page.sources[0], page.swap, page.sources[1], page.hold, page.adopt, page.leave, page.left.board.table,
-             page.right.board.table, page.heat.view, page.changes.view.table]  # fmt: skip
+    stops = [page.sources[0], page.swap, page.sources[1], page.hold, page.adopt, page.leave, page.tray,
+             page.left.board.table, page.right.board.table, page.heat.view, page.changes.view.table]  # fmt: skip
     for stop in stops:
         assert stop.accessibleName() or getattr(stop, "text", str)(), stop
         assert stop.focusPolicy() & Qt.FocusPolicy.TabFocus, stop
@@ -304,3 +307,63 @@ def test_everything_is_named_and_reached_by_tab(desk: Desk, compare: CompareCont
     for frame in (page.heat, page.changes):
         frame._as_table.setChecked(True)
         assert frame._table.rowCount() >= 1 and frame.csv().count("\n") > 1 and not frame.picture().isNull()
+
+
+def dropped(targets: DropTargets, side: int, mime: QMimeData) -> bool:
+    """What the window system sends when a drag ends over a side; whether it was taken."""
+    spot = targets.box(side).center()
+    copy, left, none = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    enter, drop = QDragEnterEvent(spot.toPoint(), copy, mime, left, none), QDropEvent(spot, copy, mime, left, none)
+    for event in (enter, drop):
+        event.ignore()
+        QApplication.sendEvent(targets, event)
+    return drop.isAccepted()
+
+
+def test_pins_are_dragged_onto_a_and_b(desk: Desk, compare: CompareController, qtbot: QtBot) -> None:
+    store, window = desk.workspace.store, desk.window
+    store.pin("after")
+    pins = window.history._pins
+    qtbot.waitUntil(lambda: pins.model().rowCount() == 2)
+    pins.dragging.emit(True)
+    targets = compare._targets
+    assert targets is not None and targets.isVisible() and targets.names == (NOW, "before")
+    assert targets.size() == window.pages.size(), "over the whole middle of the window"
+    mime = pins.model().mimeData([pins.model().index(1, 0)])
+    assert dropped(targets, 1, mime)
+    pins.dragging.emit(False)
+    qtbot.waitUntil(lambda: compare.is_open, timeout=3000)
+    assert compare.names == (NOW, "after") and not targets.isVisible()
+    tray = compare.page.tray
+    qtbot.waitUntil(tray.isVisible)
+    assert [tray.item(i).text() for i in range(tray.count())] == ["A: Now", "B: after", "before"]
+    tray.dragging.emit(True)
+    assert targets.isVisible() and dropped(targets, 0, tray.mimeData([tray.item(2)]))
+    tray.dragging.emit(False)
+    qtbot.waitUntil(lambda: compare.names == ("before", "after"), timeout=3000)
+    tray.setFocus()
+    tray.setCurrentRow(1)
+    QTest.keyClick(tray, Qt.Key.Key_A)
+    assert compare.names == ("after", "before"), "what was there goes to the other side"
+    tray.setCurrentRow(0)
+    QTest.keyClick(tray, Qt.Key.Key_A)
+    assert compare.names == (NOW, "before")
+    window.history.pinPlaced.emit(0, "after")
+    assert compare.names == ("after", "before")
+    compare.place(0, "<b>of another window</b>")
+    assert compare.names == ("after", "before")
+
+
+def test_only_recipes_are_taken_by_the_halves(qtbot: QtBot) -> None:
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    parent.resize(400, 200)
+    targets, got = DropTargets(parent), list[tuple[int, str]]()
+    targets.dropped.connect(lambda side, name: got.append((side, name)))
+    targets.show_names("Now", "a\u202eb")
+    files = QMimeData()
+    files.setUrls([QUrl.fromLocalFile("/etc/passwd")])
+    assert not dropped(targets, 0, files) and targets.hot == -1
+    assert dropped(targets, 1, recipe_mime("pin \udc80 <b>")) and targets.hot == -1
+    qtbot.waitUntil(lambda: len(got) == 1)
+    assert got[0][0] == 1 and "<b>" in got[0][1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from app import cli, recording
 from app.cli import MODULES
 from engine.errors import WriteProblem
 from engine.evaluate.score import Score
-from engine.history import inbox
+from engine.history import connect, inbox
 from engine.history.history import History
 from engine.history.values import Facts, Input, Query
 from tests.app.models import write_family
@@ -86,6 +88,36 @@ def test_a_merge_leaves_its_run_and_history_shows_it(
     runs = json.loads(capsys.readouterr().out)
     assert str(tmp_path / "out") in json.dumps(runs)
     assert not list((tmp_path / "h.sqlite.inbox").iterdir())
+
+
+@pytest.mark.parametrize("place", ["h.sqlite", "away/h.sqlite", "sqlite:///away/h.sqlite"])
+def test_a_run_waits_while_the_history_is_locked_or_away_and_is_there_once(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that another program holds, a disk that is not mounted, and a database by URL that is not there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(connect, "_WAIT_S", 0.2)
+    monkeypatch.setattr(recording, "_recorders", {})
+    monkeypatch.setattr(recording, "_RETRY_S", 0.0)
+    given = place.replace("///", f"///{tmp_path}/") if "://" in place else str(tmp_path / place)
+    monkeypatch.setenv(recording.VARIABLE, given)
+    file, away = tmp_path / place.removeprefix("sqlite:///"), tmp_path / "away"
+    if "away" in place:
+        away.write_text("not mounted")
+        told = recording.record(facts())
+        away.unlink()
+    else:
+        assert recording.record(facts(2)) == ""
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            told = recording.record(facts())
+            other.execute("ROLLBACK")
+    assert "not in the history yet" in told and "It waits" in told, told
+    wanted = 1 if "away" in place else 2
+    for _ in range(2):
+        page = recording.recorder().submit(lambda history: history.page(Query())).result()
+        assert page is not None and page.total == wanted
+    assert not [p for folder in recording._inboxes(given) if folder.exists() for p in folder.iterdir()]
 
 
 def test_every_command_is_where_the_table_says() -> None:

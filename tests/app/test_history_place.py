@@ -14,10 +14,10 @@ import pytest
 from PySide6.QtWidgets import QLabel, QLineEdit
 from pytestqt.qtbot import QtBot
 
-from app import history_place, places, recording
+from app import doctor, history_place, places, recording
 from app.desk import Desk
 from app.runs_controller import RunsController
-from app.settings import load_settings
+from app.settings import Settings, load_settings, save_settings
 from engine.errors import MixdownError
 from engine.history import keeping, migrate
 from engine.history.choice import HIDDEN, tried, without_password
@@ -140,6 +140,22 @@ def test_backups_a_day_apart_are_kept(tmp_path: Path) -> None:
     assert hours[0] == 99 and all(a - b >= 24 for a, b in pairwise(hours[1:])) and len(hours) >= 4
 
 
+@pytest.mark.parametrize("jump_s", [400 * 86400, -400 * 86400])
+def test_a_clock_that_jumped_neither_stops_backups_nor_loses_them(jump_s: float, tmp_path: Path) -> None:
+    file = tmp_path / "h.sqlite"
+    History(file).record(facts(1))
+    keeping.back_up(file)
+    History(file).record(facts(2))
+    there = time.time() + jump_s
+    os.utime(keeping.backups(file)[0], (there, there))  # it was made while the clock was wrong
+    History(file).record(facts(3))
+    assert len(History(keeping.backups(file)[0]).runs((1, 2))) == 2, "made anew when the history was opened"
+    assert abs(keeping.backups(file)[0].stat().st_mtime - time.time()) < 60
+    before = keeping.backups(file)[0].stat().st_mtime_ns
+    History(file).record(facts(4))
+    assert keeping.backups(file)[0].stat().st_mtime_ns == before, "and then not before an hour is over"
+
+
 def test_a_history_of_a_newer_mixdown_is_said_in_the_window(desk: Desk, qtbot: QtBot) -> None:
     History(places.history_file()).record(facts(1))
     with closing(sqlite3.connect(places.history_file())) as raw:
@@ -156,3 +172,15 @@ def test_a_history_of_a_newer_mixdown_is_said_in_the_window(desk: Desk, qtbot: Q
     qtbot.waitUntil(said, timeout=10_000)
     controller._open_early()  # and without the panel, some seconds after the start
     qtbot.waitUntil(lambda: any(migrate.NEWER in n.text for n in desk.window.toasts.notices()))
+
+
+def test_a_data_folder_that_cannot_be_made_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("here")
+    home = tmp_path / "file" / "mixdown"
+    monkeypatch.setenv("MIXDOWN_HOME", str(home))
+    monkeypatch.setattr(recording, "_recorders", {})
+    assert places.home() == home and places.sketch_folder().parent == home
+    assert load_settings(places.settings_file()) == Settings()
+    assert "cannot be" in save_settings(Settings(theme="light"), places.settings_file())
+    assert any(str(home) in problem for problem in doctor.examine(home).problems)
+    assert "not in the history" in recording.record(facts(1))

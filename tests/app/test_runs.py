@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, Qt
+from PySide6.QtGui import QMouseEvent, QWheelEvent
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from app import cli, recording
@@ -43,9 +45,9 @@ def calm(qtbot: QtBot, desk: Desk, settled: Settled) -> None:
     qtbot.wait(20)
 
 
-def fill(count: int, **more: object) -> None:
-    for number in range(1, count + 1):
-        one = facts(number, **more)
+def fill(count: int, first: int = 1, **more: object) -> None:
+    for number in range(first, first + count):
+        one = facts(number, **more)  # type: ignore[arg-type]  # any field
         recording.recorder().submit(lambda h, f=one: h.record(f)).result()  # type: ignore[misc]  # a lambda with defaults
 
 
@@ -145,6 +147,85 @@ def test_the_map_is_walked_by_keys(qtbot: QtBot) -> None:
     assert chosen == [1, 2] and "made from one" in canvas.accessibleDescription()
     view.resize(700, 200)
     assert not view.grab().isNull()
+
+
+def test_a_large_map_is_culled_zoomed_pulled_and_searched(qtbot: QtBot) -> None:
+    from widgets.panels.runs_family import FamilyView
+
+    view, opened = FamilyView(), list[int]()
+    qtbot.addWidget(view)
+    view.opened.connect(opened.append)
+    nodes = tuple(FamilyNode(1 + i, f"run {i}", layer=i // 25, place=float(i % 25), is_hit=i in (30, 700))
+                  for i in range(1000))  # fmt: skip
+    edges = tuple((i, i + 25) for i in range(975))
+    view.resize(1100, 400)
+    view.show()
+    view.set_state(Family(nodes, edges, ((),) * 975, scope="all"))
+    canvas, area = view.canvas, view.area
+    assert canvas.scale < 0.2 and canvas.width() <= area.viewport().width() + 1, "all of it at first"
+    QTest.keyClick(canvas, Qt.Key.Key_N)
+    QTest.keyClicks(canvas, "1")
+    assert (canvas.at, canvas.scale) == (30, 1.0)
+
+    def is_seen(at: int) -> bool:
+        return area.viewport().rect().contains(canvas.mapTo(area.viewport(), canvas.box(at).center().toPoint()))
+
+    assert is_seen(30)
+    seen = QRectF(canvas.visibleRegion().boundingRect())
+    assert 0 < len(canvas.shape.nodes_in(seen)) < 60 and 0 < len(canvas.shape.segments_in(seen)) < 60
+    QTest.keyClick(canvas, Qt.Key.Key_N)
+    assert canvas.at == 700 and is_seen(700) and not is_seen(30)
+    QTest.keyClick(canvas, Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
+    QTest.keyClick(canvas, Qt.Key.Key_Right)
+    assert canvas.at == 55 and "made from run 30" in canvas.accessibleDescription()
+    bar, start = area.horizontalScrollBar(), canvas.box(canvas.at).center().toPoint()
+    before, origin = bar.value(), QPointF(canvas.mapToGlobal(start))
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
+    for step in (10, 40, 80):
+        pull = QMouseEvent(QEvent.Type.MouseMove, QPointF(start), origin - QPointF(step, 0), Qt.MouseButton.NoButton,
+                           Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)  # fmt: skip
+        QApplication.sendEvent(canvas, pull)
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=start)
+    assert bar.value() == before + 80 and canvas.at == 55, "a pull is no click"
+    canvas.go(512)
+    point = canvas.box(512).center()
+    wheel = QWheelEvent(point, QPointF(canvas.mapToGlobal(point.toPoint())), QPoint(), QPoint(0, -120),
+                        Qt.MouseButton.NoButton, Qt.KeyboardModifier.ControlModifier, Qt.ScrollPhase.NoScrollPhase,
+                        False)  # fmt: skip
+    was = canvas.mapTo(view, point.toPoint())
+    QApplication.sendEvent(canvas, wheel)
+    now = canvas.mapTo(view, canvas.box(512).center().toPoint())
+    assert canvas.scale == pytest.approx(0.8) and (now - was).manhattanLength() <= 2, "what is pointed at stays"
+    QTest.mouseDClick(canvas, Qt.MouseButton.LeftButton, pos=canvas.box(512).center().toPoint())
+    assert opened == [513]
+    QTest.keyClicks(canvas, "0")
+    assert not view.grab().isNull() and canvas.scale < 0.2
+
+
+def test_a_run_chosen_in_the_map_is_found_in_the_table_though_it_is_pages_away(
+    desk: Desk, runs: RunsController, settled: Settled, qtbot: QtBot
+) -> None:
+    from engine.history.values import Input
+
+    fill(1, output_sha256="1" * 64)
+    child = facts(2, inputs=(Input(role="expert", name="m", path="/x", sha256="1" * 64),))
+    recording.recorder().submit(lambda h: h.record(child)).result()
+    fill(6, first=3)
+    runs._ask_for(limit=2)
+    desk.window.commands.trigger("view.runs")
+    calm(qtbot, desk, settled)
+    runs.panel.show_page("family")
+    calm(qtbot, desk, settled)
+    canvas = runs.panel.family.canvas
+    assert [n.id for n in canvas.state.nodes if n.id] == [2, 1], "all merges of merges while nothing is chosen"
+    canvas.go(next(i for i, n in enumerate(canvas.state.nodes) if n.id == 1))
+    QTest.keyClick(canvas, Qt.Key.Key_Return)
+    calm(qtbot, desk, settled)
+    assert runs.panel.table.chosen_runs() == [1] and canvas.state.nodes[canvas.at].id == 1
+    runs.panel.filter.setText('"TIES 2"')
+    qtbot.wait(250)
+    calm(qtbot, desk, settled)
+    assert [canvas.state.nodes[n].id for n in canvas.hits()] == [2], "what fits the filter is marked"
 
 
 def test_an_export_is_recorded_used_compared_and_made_again(

@@ -16,12 +16,11 @@ from app import recording
 from app.cli import run
 from app.demo import demo_recipe
 from app.workbench import open_recipe
-from engine.compare.measure import measure
 from engine.compare.rows import aligned, apart, coefficients, largest, union
 from engine.compare.table import mean_difference, score_table
 from engine.evaluate.measures import Outcome, find_measure
 from engine.evaluate.metrics import wilson
-from engine.evaluate.mix import score_recipe
+from engine.evaluate.mix import measure_recipe, score_recipe
 from engine.evaluate.paired import compared, mcnemar, newcombe
 from engine.evaluate.score import Score, difference
 from engine.evaluate.task import load_task
@@ -159,7 +158,7 @@ def test_measured_rows_give_the_scores_of_an_export() -> None:
     recipe = demo_recipe()
     tasks = [load_task(Path(t.path)) for t in recipe.tasks[:2]]
     inputs = open_recipe(recipe).inputs
-    found = measure(recipe, inputs, tasks, limit=24)
+    found = measure_recipe(recipe, inputs, tasks, limit=24)
     assert found.scores == score_recipe(recipe, inputs, tasks, limit=24)
     assert {name: o.count for name, o in found.outcomes.items()} == {t.name: 24 for t in tasks}
     (row, *_) = score_table(found.scores, found.scores, found.outcomes, found.outcomes)

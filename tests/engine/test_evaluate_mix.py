@@ -49,13 +49,13 @@ def cache(tmp_path: Path) -> ScoreCache:
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows with every task that is really measured."""
     measured: list[str] = []
-    measure = module._Subject._measure
+    measure = module._Subject.measured
 
     def counting(self: Any, tasks: Any, *rest: Any) -> Any:
         measured.extend(task.name for task in tasks)
         return measure(self, tasks, *rest)
 
-    monkeypatch.setattr(module._Subject, "_measure", counting)
+    monkeypatch.setattr(module._Subject, "measured", counting)
     return measured
 
 

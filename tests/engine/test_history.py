@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 
 from engine.errors import MixdownError, OutOfRange, WriteProblem
 from engine.history import keeping, migrate
@@ -27,7 +30,7 @@ from engine.history.pareto import front
 from engine.history.recipes import canonical, key_of, recipe_of
 from engine.history.schema import HEAD, Base
 from engine.history.terms import parse_filter
-from engine.history.values import Facts, Input, Query
+from engine.history.values import Facts, Input, Kin, Query
 from engine.recipe.recipe import ModelRef, Recipe, Rule
 from tests.engine.history_kills import facts
 
@@ -252,7 +255,7 @@ def test_merges_of_merges_are_told_by_content(file: Path) -> None:
     history.set_output_hash(two, "2" * 64)
     three = history.record(facts(4, inputs=(Input(role="expert", name="m", path="/x", sha256="2" * 64),)))
     assert set(relatives(history.links(), three)) == {one, two, three} and linked(history.links()) == (three, two, one)
-    made = graph(history.runs(relatives(history.links(), three)))
+    made = graph(history.kin(relatives(history.links(), three)))
     layer = {n.run or n.name: n.layer for n in made.nodes}
     assert (layer["base"], layer[one], layer[two], layer[three]) == (0, 1, 2, 3) and lone not in layer
     at = {n.run or n.name: i for i, n in enumerate(made.nodes)}
@@ -262,6 +265,42 @@ def test_merges_of_merges_are_told_by_content(file: Path) -> None:
     assert len(spots) == len(set(spots))
     history.delete([one])
     assert history.links() == ((two, three),)
+
+
+def test_a_map_of_a_thousand_runs_is_whole_wide_and_free_of_overlaps() -> None:
+    rng, runs = random.Random(1), list[Kin]()
+    base = Input(role="base", name="base", path="/b", sha256="b" * 64)
+    for number in range(1, 1001):
+        parents = rng.sample(runs[-60:], min(len(runs), rng.randint(0, 2)))
+        inputs = [Input(role="expert", name="m", path=f"/{p.id}", sha256=p.output_sha256) for p in parents]
+        runs.append(Kin(number, "T", f"/out/{number}", f"{number:064x}", (base, *inputs)))
+    made = graph(runs[::-1])
+    assert (len(made.nodes), made.left_out) == (1001, 0)
+    drawn = {(made.nodes[a].run, made.nodes[b].run) for a, b in made.edges}
+    assert drawn == {(int(i.sha256, 16) if i is not run.inputs[0] else 0, run.id) for run in runs for i in run.inputs}
+    assert all(made.nodes[a].layer < made.nodes[b].layer for a, b in made.edges)
+    columns = defaultdict[int, list[float]](list)
+    for node in made.nodes:
+        columns[node.layer].append(node.place)
+    assert all(b - a >= 1 for spots in columns.values() for a, b in pairwise(sorted(spots))), "no box over another"
+    assert max(map(len, columns.values())) <= 27 and len(columns) < 60, "wide rather than tall"
+
+
+def test_parents_of_many_runs_are_read_at_once(ten: History) -> None:
+    count = 0
+
+    def seen(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    event.listen(ten._engine, "before_cursor_execute", seen)
+    runs = ten.runs(range(1, 11))
+    assert count <= 8 and [r.id for r in runs] == list(range(1, 11))
+    kin = ten.kin([3, 99, 2])
+    event.remove(ten._engine, "before_cursor_execute", seen)
+    assert [(k.id, k.title, k.mean, k.inputs) for k in kin] == [
+        (r.id, r.facts.title, r.mean, r.facts.inputs) for r in (runs[2], runs[1])]  # fmt: skip
+    assert ten.numbers(Query(filter="score>=8", limit=1)) == (10, 9, 8)
 
 
 def test_the_pareto_front_is_what_nobody_beats() -> None:

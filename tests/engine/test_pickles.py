@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import socket
 import subprocess
@@ -13,9 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from app import doctor
 from engine.errors import Cancelled, MixdownError, UnsafePickle, WriteProblem
 from engine.pickles.container import read_structure
-from engine.pickles.convert import convert
+from engine.pickles.convert import TORCH_FLOOR, convert
 from engine.progress import Token
 from tests.hostile.corpus import CASES
 
@@ -105,6 +107,25 @@ def test_cancel_timeout_and_existing_target(tmp_path: Path) -> None:
     with pytest.raises(WriteProblem):
         convert(tmp_path / "m.pt", tmp_path / "m.safetensors")
     assert (tmp_path / "m.safetensors").read_text() == "mine" and len(os.listdir(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("version", "opens"), [("2.9.1+cu128", False), ("1.13", False), ("?", False), ("2.10.0", True)]
+)
+def test_a_torch_with_known_holes_opens_no_pickle(
+    version: str, opens: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "a.pt"
+    torch.save(state(), source)
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
+    problems = doctor._old({"torch": version})
+    if opens:
+        assert convert(source, tmp_path / "a.safetensors").tensors > 5 and not problems
+        return
+    with pytest.raises(UnsafePickle, match="too old") as told:
+        convert(source, tmp_path / "a.safetensors")
+    assert "doctor" in told.value.hint and os.listdir(tmp_path) == ["a.pt"]
+    assert len(problems) == (version != "?") and doctor.FLOORS["torch"] == TORCH_FLOOR
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

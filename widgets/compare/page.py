@@ -8,11 +8,12 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QFocusEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
-from widgets.common.pieces import CalmComboBox, icon_button, labelled, push, row, tab_chain
+from widgets.common.pieces import CalmComboBox, dimmed, icon_button, labelled, push, row, tab_chain
 from widgets.common.text import plain
 from widgets.compare.desk_twin import DeskTwin, flags_of, tie
 from widgets.compare.state import EMPTY, CompareState
 from widgets.compare.tables import ScoreTable, TextTable
+from widgets.compare.tray import RecipeTray
 from widgets.panels.panel_parts import EmptyHint, NoteLine
 from widgets.plots.frame import PlotFrame
 
@@ -31,6 +32,8 @@ class ComparePage(QWidget):
 
     Signals:
         chosen: (index of A, index of B).
+        placed: (0 for A or 1 for B, name).
+        dragging: A recipe is being dragged from the tray, or no more.
         swapWanted, adoptWanted, scoreWanted, closeWanted: A button or key.
         selectionChanged: (cells) on either desk or the heat.
         columnExpandToggled: (layer). groupingStepped: (1 coarser, -1 finer).
@@ -38,6 +41,8 @@ class ComparePage(QWidget):
     """
 
     chosen = Signal(int, int)
+    placed = Signal(int, str)
+    dragging = Signal(bool)
     swapWanted = Signal()
     adoptWanted = Signal()
     scoreWanted = Signal()
@@ -55,6 +60,7 @@ class ComparePage(QWidget):
         self._is_held = False
         self._heat: Any = heat
         self.sources = CalmComboBox(), CalmComboBox()
+        self.tray = RecipeTray()
         self.left, self.right = DeskTwin("A"), DeskTwin("B")
         self.heat = PlotFrame(heat)
         self.scores, self.changes = PlotFrame(ScoreTable()), PlotFrame(TextTable("Differences"))
@@ -103,6 +109,10 @@ class ComparePage(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addLayout(self._bar())
+        self._tray_words = dimmed("Drag onto A or B:", wrap=False)
+        tray = row(self._tray_words, self.tray)
+        tray.setContentsMargins(10, 0, 8, 0)
+        layout.addLayout(tray)
         layout.addWidget(self._problem)
         layout.addWidget(self._pages, 1)
         self._chain()
@@ -112,7 +122,19 @@ class ComparePage(QWidget):
         first, second = self.sources
         tables = self.scores.view.table, self.changes.view.table
         desks = self.left.board.table, self.right.board.table
-        tab_chain(first, self.swap, second, self.hold, self.adopt, self.score, self.leave, *desks, self._heat, *tables)
+        tab_chain(
+            first,
+            self.swap,
+            second,
+            self.hold,
+            self.adopt,
+            self.score,
+            self.leave,
+            self.tray,
+            *desks,
+            self._heat,
+            *tables,
+        )
 
     def _connect(self) -> None:
         for button, signal in ((self.swap, self.swapWanted), (self.adopt, self.adoptWanted),
@@ -120,6 +142,8 @@ class ComparePage(QWidget):
             button.clicked.connect(signal)
         for combo in self.sources:
             combo.activated.connect(lambda _: self.chosen.emit(*(c.currentIndex() for c in self.sources)))
+        self.tray.placed.connect(lambda side, at: self.placed.emit(side, self.state.names[at]))
+        self.tray.dragging.connect(self.dragging)
         for twin in (self.left, self.right):
             twin.selectionChanged.connect(self.selectionChanged)
             twin.columnExpandToggled.connect(self.columnExpandToggled)
@@ -146,6 +170,9 @@ class ComparePage(QWidget):
                 combo.addItems([plain(name, 60) for name in state.names])
             combo.setCurrentIndex(index if state.names else -1)
             combo.setToolTip(plain(state.names[index], 120) if state.names else "")
+        self.tray.set_names(state.names, state.first, state.second)
+        for line in (self.tray, self._tray_words):
+            line.setVisible(len(state.names) > 1)
         self._show_left()
         self.right.set_state(state.right, state.right_words)
         self.heat.set_state(state.heat)

@@ -38,6 +38,8 @@ class HistoryPanel(QWidget):
         pinRenamed: Old and new name.
         pinExplained: Explain the difference between a pin (name) and now.
         pinCompared: Show a pin (name) and now side by side.
+        pinPlaced: Compare a pin (name) as A (0) or as B (1).
+        pinDragging: A pin is being dragged, or no more.
     """
 
     stepChosen = Signal(int)
@@ -47,6 +49,8 @@ class HistoryPanel(QWidget):
     pinRenamed = Signal(str, str)
     pinExplained = Signal(str)
     pinCompared = Signal(str)
+    pinPlaced = Signal(int, str)
+    pinDragging = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -63,6 +67,9 @@ class HistoryPanel(QWidget):
         self._pins.setEditTriggers(QAbstractItemView.EditTrigger.EditKeyPressed)
         self._pins.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self._pins.customContextMenuRequested.connect(self._open_menu)
+        self._pins.setDragEnabled(True)
+        self._pins.setDragDropMode(QAbstractItemView.DragDropMode.DragOnly)
+        self._pins.dragging.connect(self.pinDragging)
         self._pin_model.renamed.connect(self.pinRenamed)
         self._pin = QPushButton(icon("pin"), "Pin")
         self._pin.setObjectName("pin")
@@ -117,6 +124,8 @@ class HistoryPanel(QWidget):
         menu.addAction("Use this recipe", lambda: self.pinChosen.emit(name))
         menu.addAction("Explain difference to now…", lambda: self.pinExplained.emit(name))
         menu.addAction(icon("ab"), "Compare with now, side by side", lambda: self.pinCompared.emit(name))
+        menu.addAction("Compare as &A", lambda: self.pinPlaced.emit(0, name))
+        menu.addAction("Compare as &B", lambda: self.pinPlaced.emit(1, name))
         menu.addAction(icon("rename"), "Rename", lambda: self._pins.edit(index))
         menu.addAction(icon("remove"), "Remove", lambda: self.pinRemoved.emit(name))
         menu.popup(self._pins.viewport().mapToGlobal(at))
@@ -130,10 +139,12 @@ class PlainList(QTreeView):
     Signals:
         chosen: index.
         deleted: index.
+        dragging: A line is being dragged, or no more.
     """
 
     chosen = Signal(QModelIndex)
     deleted = Signal(QModelIndex)
+    dragging = Signal(bool)
 
     def __init__(self, name: str, title: str, delegate: QStyledItemDelegate) -> None:
         super().__init__()
@@ -159,6 +170,14 @@ class PlainList(QTreeView):
     def minimumSizeHint(self) -> QSize:
         """Two lines."""
         return QSize(80, self.fontMetrics().height() * 4)
+
+    def startDrag(self, supported: Qt.DropAction) -> None:
+        """Say when it starts and when it is over."""
+        self.dragging.emit(True)
+        try:
+            super().startDrag(Qt.DropAction.CopyAction)
+        finally:
+            self.dragging.emit(False)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Enter and space choose, Delete removes, arrows only move."""

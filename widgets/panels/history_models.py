@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, Qt, Signal
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QAbstractListModel, QMimeData, QModelIndex, QObject, QPersistentModelIndex, Qt, Signal
 
 from widgets.common.format import score_text
+from widgets.common.recipe_drag import MIME, recipe_mime
 from widgets.common.text import plain, tip
 from widgets.panels.state import PinRow, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Index = QModelIndex | QPersistentModelIndex
 ROW_ROLE = int(Qt.ItemDataRole.UserRole) + 1
@@ -97,8 +103,16 @@ class PinModel(QAbstractListModel):
         return 0 if parent is not None and parent.isValid() else len(self.pins)
 
     def flags(self, index: Index) -> Qt.ItemFlag:
-        """Names can be edited."""
-        return super().flags(index) | Qt.ItemFlag.ItemIsEditable
+        """Names can be edited, pins dragged onto A or B of a comparison."""
+        return super().flags(index) | Qt.ItemFlag.ItemIsEditable | Qt.ItemFlag.ItemIsDragEnabled
+
+    def mimeTypes(self) -> list[str]:
+        """Recipes."""
+        return [MIME]
+
+    def mimeData(self, indexes: Sequence[Index]) -> QMimeData:
+        """The pin's whole name."""
+        return recipe_mime(self.name(indexes[0]) if indexes else "")
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """The name; what screen readers add; the value for the painter."""

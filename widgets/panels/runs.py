@@ -89,7 +89,6 @@ class RunsPanel(QWidget):
         self.table.menuWanted.connect(self._menu)
         self.table.selectionModel().selectionChanged.connect(lambda *_: self.selectionMoved.emit())
         self.selectionMoved.connect(self._show_commands)
-        self.family.chosen.connect(lambda run: self.table.choose([run]))
         find = QShortcut(QKeySequence.StandardKey.Find, self, context=Qt.ShortcutContext.WidgetWithChildrenShortcut)
         find.activated.connect(self.filter.setFocus)
 

@@ -1,213 +1,201 @@
-"""A map of merges of merges: models from left to right in layers, walked with the arrow keys."""
+"""A map of merges of merges: models from left to right in layers, zoomed, pulled, searched and walked by keys."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QPainter, QPainterPath, QPen
-from PySide6.QtWidgets import QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtCore import QPoint, QPointF, QSize, Qt, Signal
+from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QScrollArea, QStackedWidget, QToolButton, QVBoxLayout, QWidget
 
-from widgets.common.text import PlainLabel, plain
-from widgets.common.theme import theme
+from widgets.common.text import PlainLabel
+from widgets.panels.family_canvas import STEP, FamilyCanvas
+from widgets.panels.panel_parts import dim, squeezed
 from widgets.panels.runs_state import Family
 
 if TYPE_CHECKING:
-    from PySide6.QtGui import QFocusEvent, QKeyEvent, QMouseEvent, QPaintEvent
+    from PySide6.QtGui import QResizeEvent
 
-_GAP, _MARGIN, _LETTERS = 56, 14, 24
+_SCOPES = (("kin", "Relatives", "Only what led to the run chosen and what came of it"),
+           ("all", "All", "Every run that was made of a run or used in one"))  # fmt: skip
+_LEAST_AT_FIRST = 0.1
+
+
+class FamilyArea(QScrollArea):
+    """Scrolls a canvas that is as large as its map; a smaller one is in the middle."""
+
+    def __init__(self, canvas: FamilyCanvas) -> None:
+        super().__init__()
+        self._canvas = canvas
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.setWidget(canvas)
+
+    def refit(self) -> None:
+        """The canvas takes the size that its map has at its scale."""
+        self._canvas.resize(self._canvas.shape.size(self._canvas.scale))
+
+    def fitting(self) -> float:
+        """The scale at which everything is seen, at most 100 %."""
+        whole, seen = self._canvas.shape.size(1.0), self.maximumViewportSize()
+        return min(1.0, (seen.width() - 2) / max(whole.width(), 1), (seen.height() - 2) / max(whole.height(), 1))
+
+    def zoom(self, scale: float, where: QPointF) -> None:
+        """Another scale; the point `where` of the canvas stays where it is seen."""
+        before = self._canvas.scale
+        seen = where - QPointF(self.horizontalScrollBar().value(), self.verticalScrollBar().value())
+        self._canvas.set_scale(scale)
+        self.refit()
+        there = where * (self._canvas.scale / before) - seen
+        self.horizontalScrollBar().setValue(round(there.x()))
+        self.verticalScrollBar().setValue(round(there.y()))
+
+    def pull(self, by: QPoint) -> None:
+        """The mouse pulls the map."""
+        self.horizontalScrollBar().setValue(self.horizontalScrollBar().value() - by.x())
+        self.verticalScrollBar().setValue(self.verticalScrollBar().value() - by.y())
 
 
 class FamilyView(QWidget):
-    """The map with a hint in its place while there is none.
+    """The map with a line of tools above it, and a hint in its place while there is none.
 
     Signals:
         chosen: Number of a run, by click or Enter.
+        opened: Number of a run whose relatives are wanted.
+        scopeWanted: "kin" or "all".
     """
 
     chosen = Signal(int)
+    opened = Signal(int)
+    scopeWanted = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.canvas = FamilyCanvas()
-        self.canvas.chosen.connect(self.chosen)
+        self.area = FamilyArea(self.canvas)
         self._empty = PlainLabel("", "dim", wrap=True)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._more = PlainLabel("", "dim")
-        self._area = QScrollArea()
-        self._area.setFrameShape(QScrollArea.Shape.NoFrame)
-        self._area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._area.setWidgetResizable(True)
-        self._area.setWidget(self.canvas)
         self._pages = QStackedWidget()
         self._pages.addWidget(self._empty)
-        self._pages.addWidget(self._area)
-        layout = QVBoxLayout(self)
+        self._pages.addWidget(self.area)
+        self._whole = layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(self._make_tools())
         layout.addWidget(self._pages, 1)
-        layout.addWidget(self._more)
+        self._is_fitted = True
+        self.canvas.chosen.connect(self.chosen)
+        self.canvas.opened.connect(self.opened)
         self.canvas.moved.connect(self._follow)
+        self.canvas.dragged.connect(self.area.pull)
+        self.canvas.zoomWanted.connect(self._zoom)
         self.set_state(Family())
 
+    def _make_tools(self) -> QHBoxLayout:
+        bar = QHBoxLayout()
+        bar.setSpacing(4)
+        self._scopes = QButtonGroup(self)
+        for at, (name, title, hint) in enumerate(_SCOPES):
+            button = self._button(title, hint, f"family-{name}")
+            button.setCheckable(True)
+            self._scopes.addButton(button, at)
+            bar.addWidget(button)
+        self._scopes.idClicked.connect(lambda at: self.scopeWanted.emit(_SCOPES[at][0]))
+        self._summary = squeezed(dim(PlainLabel("")))
+        bar.addSpacing(8)
+        bar.addWidget(self._summary, 1)
+        self._hits = dim(PlainLabel(""))
+        bar.addWidget(self._hits)
+        self._seek = [self._button("‹", "The one before that fits the filter (Shift+N)", "family-before"),
+                      self._button("›", "The next one that fits the filter (N)", "family-next")]  # fmt: skip
+        for button, step in zip(self._seek, (-1, 1), strict=True):
+            button.clicked.connect(lambda _=False, s=step: self.canvas.next_hit(s))
+            bar.addWidget(button)
+        bar.addSpacing(8)
+        self._tools = [self._button("−", "Smaller (− or Ctrl+wheel)", "family-out"),
+                       self._button("100 %", "Actual size (1)", "family-actual"),
+                       self._button("+", "Larger (+ or Ctrl+wheel)", "family-in"),
+                       self._button("Fit", "Show the whole map (0)", "family-fit")]  # fmt: skip
+        for button, factor in zip(self._tools, (1 / STEP, 1.0, STEP, 0.0), strict=True):
+            button.clicked.connect(lambda _=False, f=factor: self._zoom(f, None))
+            bar.addWidget(button)
+        return bar
+
+    @staticmethod
+    def _button(title: str, hint: str, name: str) -> QToolButton:
+        button = QToolButton()
+        button.setText(title)
+        button.setToolTip(hint)
+        button.setAccessibleName(hint.split(" (")[0])
+        button.setAutoRaise(True)
+        button.setObjectName(name)
+        button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        return button
+
     def set_state(self, state: Family) -> None:
-        """Show another map."""
+        """Show another map; the view stays where it is when only marks are new."""
+        old = self.canvas.state
         self.canvas.set_state(state)
         self._empty.setText(state.empty)
         self._pages.setCurrentIndex(1 if state.nodes else 0)
-        self._more.setText(f"{state.more:,} more models are not drawn." if state.more else "")
-        self._more.setVisible(bool(state.more))
+        self._scopes.button(0 if state.scope == "kin" else 1).setChecked(True)
+        self._scopes.button(0).setEnabled(bool(state.focus))
+        self._show_words()
+        if [(n.layer, n.place, n.id) for n in old.nodes] != [(n.layer, n.place, n.id) for n in state.nodes]:
+            self._is_fitted = True
+            self._refit()
         self._follow()
+
+    def show_run(self, run: int) -> bool:
+        """Put the cursor on a run; False where another map is wanted because this one is about another run."""
+        state = self.canvas.state
+        at = next((i for i, n in enumerate(state.nodes) if n.id == run), -1)
+        if at < 0 or (state.scope == "kin" and state.focus != run):
+            return False
+        self._scopes.button(0).setEnabled(True)
+        if at != self.canvas.at:
+            self.canvas.go(at)
+        return True
+
+    def _show_words(self) -> None:
+        nodes = self.canvas.state.nodes
+        runs = sum(1 for n in nodes if n.id)
+        words = [f"{runs:,} {'run' if runs == 1 else 'runs'} · {len(nodes) - runs:,} from elsewhere"] if nodes else []
+        if self.canvas.state.more:
+            words.append(f"{self.canvas.state.more:,} more are not drawn")
+        if self.canvas.shape.quiet:
+            words.append("lines of models from elsewhere show when you choose one")
+        self._summary.setText(" · ".join(words))
+        self._summary.setToolTip(" · ".join(words))
+        hits = sum(n.is_hit for n in nodes)
+        self._hits.setText(f"{hits:,} {'fits' if hits == 1 else 'fit'} the filter" if hits else "")
+        for button in self._seek:
+            button.setVisible(bool(hits))
+        for button in self._tools:
+            button.setEnabled(bool(nodes))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """A map that is fitted stays fitted."""
+        super().resizeEvent(event)
+        if self._is_fitted:
+            self._refit()
+
+    def _refit(self) -> None:
+        self._whole.activate()
+        self._zoom(0.0, None, least=_LEAST_AT_FIRST)
+
+    def _zoom(self, factor: float, where: QPointF | None, least: float = 0.0) -> None:
+        self._is_fitted = factor == 0.0
+        middle = QPointF(self.canvas.box(self.canvas.at).center()) if self.canvas.state.nodes else QPointF()
+        scale = max(self.area.fitting(), least) if factor == 0.0 else 1.0 if factor == 1.0 else (
+            self.canvas.scale * factor)  # fmt: skip
+        self.area.zoom(scale, middle if where is None else where)
+        if where is None:
+            self._follow()
+        self._tools[1].setText(f"{self.canvas.scale:.0%}".replace("%", " %"))
 
     def _follow(self) -> None:
         if self.canvas.state.nodes:
             box = self.canvas.box(self.canvas.at).toRect()
-            self._area.ensureVisible(box.center().x(), box.center().y(), box.width(), box.height())
-
-
-class FamilyCanvas(QWidget):
-    """The painted map.
-
-    Signals:
-        chosen: Number of a run.
-        moved: The cursor went to another node.
-    """
-
-    chosen = Signal(int)
-    moved = Signal()
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("runs-family-map")
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.state = Family()
-        self.at = 0
-
-    def set_state(self, state: Family) -> None:
-        """Show another map; the cursor goes to what it is about."""
-        self.state = state
-        self.at = next((i for i, n in enumerate(state.nodes) if n.is_focus), 0)
-        self._say()
-        self.setMinimumSize(self._needed())
-        self.update()
-
-    def _needed(self) -> QSize:
-        if not self.state.nodes:
-            return QSize(0, 0)
-        boxes = [self.box(i) for i in range(len(self.state.nodes))]
-        return QSize(round(max(b.right() for b in boxes)) + _MARGIN, round(max(b.bottom() for b in boxes)) + _MARGIN)
-
-    def box(self, at: int) -> QRectF:
-        """Where a node is."""
-        return self._spot(self.state.nodes[at].layer, self.state.nodes[at].place)
-
-    def _spot(self, layer: int, place: float) -> QRectF:
-        metrics = self.fontMetrics()
-        wide, high = metrics.averageCharWidth() * _LETTERS + 16, metrics.height() * 2 + 14
-        return QRectF(_MARGIN + layer * (wide + _GAP), _MARGIN + place * (high + 12), wide, high)
-
-    def _say(self) -> None:
-        nodes = self.state.nodes
-        if not nodes:
-            self.setAccessibleName("Lineage, empty")
-            return
-        node = nodes[self.at]
-        sources = [nodes[a].title for a, b in self.state.edges if b == self.at]
-        made = f", made from {', '.join(sources)}" if sources else ""
-        self.setAccessibleName("Lineage: models from left to right")
-        self.setAccessibleDescription(plain(f"{node.title}, {node.detail}{made}"))
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        """Edges, then boxes."""
-        painter, colours = QPainter(self), theme()
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        order = sorted(range(len(self.state.edges)), key=lambda e: self.at in self.state.edges[e])
-        for edge in order:
-            strong = self.at in self.state.edges[edge]
-            painter.setPen(QPen(QColor(colours.accent if strong else colours.dim), 2.0 if strong else 1.0))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawPath(self._path(edge))
-        for at in range(len(self.state.nodes)):
-            self._paint_node(painter, at)
-        painter.end()
-
-    def _path(self, edge: int) -> QPainterPath:
-        """A curve from box to box, level where it passes a layer."""
-        a, b = self.state.edges[edge]
-        bends = self.state.bends[edge] if edge < len(self.state.bends) else ()
-        path = QPainterPath(QPointF(self.box(a).right(), self.box(a).center().y()))
-        stops = [self._spot(*bend) for bend in bends]
-        for at, box in enumerate((*stops, self.box(b))):
-            here, there = path.currentPosition(), QPointF(box.left(), box.center().y())
-            bend = QPointF((there.x() - here.x()) / 2, 0)
-            path.cubicTo(here + bend, there - bend, there)
-            if at < len(stops):
-                path.lineTo(QPointF(box.right(), box.center().y()))
-        return path
-
-    def _paint_node(self, painter: QPainter, at: int) -> None:
-        node, box, colours, metrics = self.state.nodes[at], self.box(at), theme(), self.fontMetrics()
-        here = at == self.at and self.hasFocus()
-        edge = colours.selection if here else colours.accent if node.is_focus else colours.line
-        painter.setPen(QPen(QColor(edge), 2.5 if here or node.is_focus else 1.0,
-                            Qt.PenStyle.SolidLine if node.id else Qt.PenStyle.DashLine))  # fmt: skip
-        painter.setBrush(QColor(colours.raised if node.id else colours.panel))
-        painter.drawRoundedRect(box, 5, 5)
-        inner = box.adjusted(8, 5, -8, -5)
-        half = inner.height() / 2
-        for line, (text, colour) in enumerate(((node.title, colours.text), (node.detail, colours.dim))):
-            painter.setPen(QColor(colour))
-            shown = metrics.elidedText(plain(text, 200), Qt.TextElideMode.ElideMiddle, round(inner.width()))
-            painter.drawText(QRectF(inner.x(), inner.y() + line * half, inner.width(), half),
-                             int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter), shown)  # fmt: skip
-
-    def mousePressEvent(self, event: QMouseEvent) -> None:
-        """A click goes to a node and chooses its run."""
-        for at in range(len(self.state.nodes)):
-            if self.box(at).contains(event.position()):
-                self._go(at)
-                self._choose()
-                return
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Left goes to what a model was made from, right to what was made of it, up and down to neighbours."""
-        key = event.key()
-        if not self.state.nodes:
-            super().keyPressEvent(event)
-        elif key in (Qt.Key.Key_Left, Qt.Key.Key_Right):
-            back = key == Qt.Key.Key_Left
-            near = [a if back else b for a, b in self.state.edges if (b if back else a) == self.at]
-            self._go(min(near, key=lambda n: abs(self.state.nodes[n].place - self.state.nodes[self.at].place),
-                         default=self.at))  # fmt: skip
-        elif key in (Qt.Key.Key_Up, Qt.Key.Key_Down):
-            self._go(self._beside(-1 if key == Qt.Key.Key_Up else 1))
-        elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
-            self._choose()
-        else:
-            super().keyPressEvent(event)
-
-    def _beside(self, step: int) -> int:
-        here = self.state.nodes[self.at]
-        column = sorted((n.place, i) for i, n in enumerate(self.state.nodes) if n.layer == here.layer)
-        order = [i for _, i in column]
-        return order[min(max(order.index(self.at) + step, 0), len(order) - 1)]
-
-    def _go(self, at: int) -> None:
-        self.at = at
-        self._say()
-        self.update()
-        self.moved.emit()
-
-    def _choose(self) -> None:
-        run = self.state.nodes[self.at].id
-        if run:
-            self.chosen.emit(run)
-
-    def focusInEvent(self, event: QFocusEvent) -> None:
-        """Show the cursor."""
-        super().focusInEvent(event)
-        self.update()
-
-    def focusOutEvent(self, event: QFocusEvent) -> None:
-        """Hide it."""
-        super().focusOutEvent(event)
-        self.update()
+            room = QSize(box.width(), box.height()).boundedTo(self.area.viewport().size() / 2)
+            self.area.ensureVisible(box.center().x(), box.center().y(), room.width(), room.height())

@@ -79,6 +79,9 @@ class FamilyNode:
         layer: Column of the map, 0 for models that nothing led to.
         place: Row in its column.
         is_focus: Whether the map is about it.
+        score: Mean score as text with its unit, "" for none.
+        star: Whether the run is starred.
+        is_hit: Whether it fits the filter.
     """
 
     id: int
@@ -87,6 +90,9 @@ class FamilyNode:
     layer: int = 0
     place: float = 0.0
     is_focus: bool = False
+    score: str = ""
+    star: bool = False
+    is_hit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,8 @@ class Family:
         bends: For each edge the (layer, place) that it passes between its ends; empty for straight ones.
         empty: What to do when there are none.
         more: How many models are not drawn.
+        scope: "kin" for a run's relatives, "all" for all merges of merges.
+        focus: Number of the run that the map is about, 0 for none.
     """
 
     nodes: tuple[FamilyNode, ...] = ()
@@ -106,3 +114,5 @@ class Family:
     bends: tuple[tuple[tuple[int, float], ...], ...] = ()
     empty: str = "Choose a run in the table to see what it was made from."
     more: int = 0
+    scope: str = "kin"
+    focus: int = 0
