@@ -161,7 +161,8 @@ def _report(
     """Everything as plain values; shares from 0 to 1."""
     rows = []
     for before, after in zip(first.true or (), best.true or (), strict=True):
-        row: dict[str, Any] = {"task": before.task, "tuned": not arguments.chosen or before.task in arguments.chosen}
+        row: dict[str, Any] = {"task": before.task, "metric": before.metric,
+                               "tuned": not arguments.chosen or before.task in arguments.chosen}  # fmt: skip
         row["val"] = {"before": _figures(before), "after": _figures(after)}
         if tested is not None and before.task in tested[0]:
             row["test"] = {"before": _figures(tested[0][before.task]), "after": _figures(tested[1][before.task])}
@@ -177,6 +178,7 @@ def _figures(score: Any) -> dict[str, Any]:
 
 def _print_tuned(report: dict[str, Any], out: Path) -> None:
     """A table for people."""
+    from engine.evaluate.measures import find_measure
     from engine.files.text import printable
 
     width = max(len(printable(row["task"])) for row in report["tasks"])
@@ -186,10 +188,14 @@ def _print_tuned(report: dict[str, Any], out: Path) -> None:
         for row in report["tasks"]:
             if split not in row:
                 continue
-            before, after = row[split]["before"], row[split]["after"]
-            print(f"  {printable(row['task']):<{width}}  {before['value']:6.1%} ({before['low']:.1%} … "
-                  f"{before['high']:.1%})  →  {after['value']:6.1%} ({after['low']:.1%} … {after['high']:.1%})  "
-                  f"{after['count']} rows{'' if row['tuned'] else ', not tuned for'}")  # fmt: skip
+            measure = find_measure(row["metric"])
+            unit = "" if measure.unit == "%" else f" {measure.unit}"
+            before, after = (
+                f"{measure.text(end['value']):>6}{unit} ({measure.text(end['low'])} … {measure.text(end['high'])})"
+                for end in (row[split]["before"], row[split]["after"])
+            )
+            print(f"  {printable(row['task']):<{width}}  {before}  →  {after}  {row[split]['after']['count']} rows"
+                  f"{'' if row['tuned'] else ', not tuned for'}")  # fmt: skip
     for note in report["notes"]:
         print(f"note: {printable(note)}")
     print(f"{report['tuner']}, seed {report['seed']}, {report['rows']} rows of each task: loss "

@@ -59,6 +59,7 @@ class ExplainController(QObject):
             self._dialog = ExplainDialog(self._desk.window)
             self._dialog.chosen.connect(self._choose)
             self._dialog.scoreRequested.connect(self.score)
+            self._dialog.stopRequested.connect(self.stop)
         pins = list(self._workspace.store.pins)
         self._names = (first or (pins[-1] if pins else _NOW), second)
         self._dialog.show()
@@ -153,7 +154,7 @@ class ExplainController(QObject):
             return
 
         def work(token: Token) -> dict[Recipe, Scores]:
-            from engine.evaluate.mix import score_recipe
+            from app.evaluator import score_recipe
             from engine.store.cache import ScoreCache
 
             cache = ScoreCache(places.score_cache_file())
@@ -163,6 +164,12 @@ class ExplainController(QObject):
         self._scoring = True
         workspace.runner.submit("Scoring both recipes", work, key=_KEY, done=self._scored,
                                 failed=self._failed)  # fmt: skip
+        self.refresh()
+
+    def stop(self) -> None:
+        """Stop scoring at once; what the score cache already has stays there."""
+        self._workspace.runner.cancel_key(_KEY)
+        self._scoring = False
         self.refresh()
 
     def _scored(self, found: dict[Recipe, Scores]) -> None:

@@ -80,9 +80,8 @@ class PreviewController(QObject):
         self._reason = ""
         self._deaths = [-AGAIN_S] * MOST_DEATHS
         self.drawn: Drawn | None = None
-        self.is_sketch = False
+        self.is_sketch = self.is_overridden = False
         self.estimates: dict[str, Estimate] = {}
-        self.is_overridden = False
         self._make_timers()
         self._told.connect(self._keep_slopes)
         workspace.store.recipeChanged.connect(self._on_recipe)
@@ -91,6 +90,7 @@ class PreviewController(QObject):
         workspace.library.contentChanged.connect(self._forget)
         workspace.settingsChanged.connect(self._on_settings)
         self._enabled = workspace.settings.live
+        self._look()  # there may be a recipe already
 
     def _make_timers(self) -> None:
         self._opening = QTimer(self, interval=OPEN_DELAY_MS, singleShot=True)
@@ -260,9 +260,9 @@ class PreviewController(QObject):
         if known is not None and known[:2] == (point.tobytes(), placed):
             found = known[2]
         elif self.curve is not None and amount is not None and not self.is_overridden:
-            found = self.curve.scores(amount)
+            found = self.curve.scores(amount, smooth=False)
         else:
-            found = estimate(surrogate, point)
+            found = estimate(surrogate, point, smooth=False)
         self.estimates = {e.task: e for e in found}
         self.estimated.emit()
 

@@ -5,6 +5,7 @@ Torch is loaded inside the functions, so that the window can import this module 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ BUDGET = 1 << 28
 """Most bytes of derivatives."""
 TELL_S = 0.5
 """Slopes that come with the derivatives are told this often."""
+_APART = re.compile(r" ?\b(n?) ' (t|s|d|m|re|ve|ll)\b")
+"""Word pieces leave blanks around an apostrophe: "is n ' t", "it ' s"."""
 LONGEST = 400
 """Characters of an example's text that are kept."""
 
@@ -228,4 +231,4 @@ def _texts(read: Examples, places: np.ndarray, folder: Path | None) -> list[str]
         words = read_tokenizer(folder)
     except MixdownError:
         return [f"tokens {' '.join(map(str, row[:60]))}" for row in ids]
-    return [printable(words.decode(row), LONGEST) for row in ids]
+    return [printable(_APART.sub(r"\1'\2", words.decode(row)), LONGEST) for row in ids]

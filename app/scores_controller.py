@@ -74,7 +74,7 @@ class ScoresController(QObject):
 
     def refresh(self, *_: object) -> None:
         """Show the scores as they are now."""
-        scoring = self._workspace.scoring
+        scoring, live = self._workspace.scoring, self.preview.state if self.preview is not None else None
         board = scoring.board
         rows = [self._row(task) for task in board.tasks.values()]
         known = {t.name for t in board.tasks.values()}
@@ -88,8 +88,8 @@ class ScoresController(QObject):
                 is_running=scoring.is_running,
                 reason=self._reason(),
                 note=self._note(),
-                live=self.preview.state.line if self.preview is not None else "",
-                live_tip=self.preview.state.tip if self.preview is not None else "",
+                live=live.line if live is not None else "",
+                live_tip=live.tip if live is not None else "",
             )
         )
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from app import places
-from app.evaluator import score_checkpoint, score_recipe
 from app.jobs import JobRunner
 from app.project import without_hashes
 from engine.errors import MixdownError
@@ -127,6 +126,8 @@ class Scoring(QObject):
         self.is_running = True
 
         def work(token: Token) -> Mapping[str, Score]:
+            from app.evaluator import score_recipe  # not while the window starts
+
             return score_recipe(recipe, inputs, tasks, limit=rows, cache=self._open_cache(), progress=token)
 
         self._runner.submit("Scoring the mix", work, key="score mix", done=lambda s: self._mixed(recipe, s),
@@ -141,6 +142,7 @@ class Scoring(QObject):
         recipe, inputs, rows, tasks = self._recipe, self._inputs, self.rows, tuple(self.board.tasks.values())
 
         def work(token: Token) -> Soup:
+            from app.evaluator import score_recipe
             from engine.evaluate.greedy import greedy_soup
 
             return greedy_soup(
@@ -183,6 +185,8 @@ class Scoring(QObject):
     def _measure_models(
         self, missing: list[tuple[Checkpoint, Task]], recipe: Recipe, inputs: Inputs, rows: int, token: Token
     ) -> Mapping[tuple[str, str], Score]:
+        from app.evaluator import score_checkpoint
+
         found: dict[tuple[str, str], Score] = {}
         for model, task in missing:
             token.check()

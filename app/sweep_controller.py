@@ -24,6 +24,7 @@ from widgets.plots.sweep_state import Phase, Quantity, SweepState, SweepWish
 if TYPE_CHECKING:
     from app.desk import Desk
     from engine.preview.sweep import Outcome
+    from engine.recipe.recipe import Recipe
     from widgets.plots.sweep_panel import SweepPanel
 
 KEY = "sweep"
@@ -59,6 +60,7 @@ class SweepController(JobDock):
         self._running, self._error, self._asked = False, "", remembered()
         self._drawn: tuple[Any, ...] = ()
         self._views: dict[str, Any] = {}
+        self._offered: tuple[object, tuple[Quantity, ...]] = (None, ())
         self._arrived.connect(self._on_arrived, Qt.ConnectionType.QueuedConnection)
 
     # Panel ---------------------------------------------------------------------------------------------------
@@ -84,9 +86,7 @@ class SweepController(JobDock):
             panel.pointChosen.connect(self._choose_point)
             panel.measureChosen.connect(self._show_measure)
             panel.pairChosen.connect(self._show_pair)
-            panel.told.connect(lambda text: self._desk.tell(text, "ok"))
-            panel.closeWanted.connect(self._close)
-            self.dock.setWidget(panel)
+            self._take(panel)
         return self._panel
 
     def refresh(self) -> None:
@@ -94,16 +94,15 @@ class SweepController(JobDock):
         if not self.dock.isVisible():
             return
         workspace, recipe, cells = self._workspace, self._workspace.recipe, self.cells
-        tasks = tuple((t.name, t.title) for t in workspace.scoring.board.tasks.values())
         phase = self._phase()
         state = SweepState(
-            quantities=tuple(Quantity(**{n: getattr(s, n) for n in _FIELDS}) for s in sweepables(recipe)),
-            experts=tuple((e.id, e.name) for e in recipe.experts), tasks=tasks,
+            quantities=self._quantities(recipe), experts=tuple((e.id, e.name) for e in recipe.experts),
+            tasks=self._titles(),
             wish=self._asked, rows=min(workspace.settings.eval_rows, _ROWS), phase=phase,
             status=self._status(phase), reason=self._reason(),
         )  # fmt: skip
         if cells is not None:
-            drawn = (id(cells.plan), len(cells.found), self.measure, self._pair, recipe)
+            drawn = (id(cells.plan), len(cells.found), self.measure, self._pair, cells.here(recipe))
             if drawn != self._drawn:
                 self._drawn = drawn
                 self._views = {
@@ -118,13 +117,13 @@ class SweepController(JobDock):
                             pair=self._pair, **self._views)  # fmt: skip
         self.panel().set_state(state)
 
-    def _reason(self) -> str:
-        """Why nothing can be swept now."""
-        if not self._workspace.scoring.board.tasks:
-            return "Add a quick-eval task first (Mix > Add task)."
-        if self._workspace.inputs() is None or not self._workspace.recipe.experts:
-            return "Needs a base and an expert that fit together."
-        return ""
+    def _quantities(self, recipe: Recipe) -> tuple[Quantity, ...]:
+        """What can be swept; the same as before while only faders move."""
+        key = recipe.method, recipe.params, recipe.experts
+        if self._offered[0] != key:
+            made = tuple(Quantity(**{n: getattr(s, n) for n in _FIELDS}) for s in sweepables(recipe))
+            self._offered = key, made
+        return self._offered[1]
 
     def _phase(self) -> Phase:
         job = self._job() if self._running else None
@@ -150,17 +149,15 @@ class SweepController(JobDock):
 
     def run(self, wish: SweepWish) -> None:
         """Measure what is asked for; what was measured before comes from the score cache at once."""
-        workspace, inputs = self._workspace, self._workspace.inputs()
-        tasks = tuple(t for t in workspace.scoring.board.tasks.values() if t.name in wish.tasks)
-        self._error = ""
-        if inputs is None or not tasks:
-            self._error = self._reason() or "Tick at least one task."
+        workspace = self._workspace
+        inputs, tasks, self._error = self._ready(wish.tasks)
+        if inputs is None or self._error:
             self.refresh()
             return
         try:
             plan = make_plan(workspace.recipe, wish, tasks)
         except MixdownError as error:
-            self._error = f"{error.message} {error.hint}".strip()
+            self._error = self._said(error)
             self.refresh()
             return
         self.cells, self._running = Cells(plan), True
@@ -198,7 +195,7 @@ class SweepController(JobDock):
         self._later()
 
     def _failed(self, error: MixdownError) -> None:
-        self._error = f"{error.message} {error.hint}".strip()
+        self._error = self._said(error)
         self._ended()
 
     def stop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer
@@ -11,6 +12,13 @@ from app.side_docks import add_dock
 
 if TYPE_CHECKING:
     from app.desk import Desk
+    from engine.errors import MixdownError
+    from engine.evaluate.task import Task
+    from engine.merge.inputs import Inputs
+    from widgets.plots.sweep_panel import SweepPanel
+    from widgets.plots.tune_panel import TunePanel
+
+_NONE_TICKED = "Tick at least one task."
 
 
 class JobDock(QObject):
@@ -39,6 +47,38 @@ class JobDock(QObject):
 
     def refresh(self) -> None:
         """Show how it stands."""
+
+    def _take(self, panel: SweepPanel | TunePanel) -> None:
+        """Put the panel into the dock, and connect what every such panel has."""
+        panel.told.connect(lambda text: self._desk.tell(text, "ok"))
+        panel.closeWanted.connect(self._close)
+        self.dock.setWidget(panel)
+
+    def _reason(self) -> str:
+        """Why nothing can be started now; "" if it can."""
+        if not self._workspace.scoring.board.tasks:
+            return "Add a quick-eval task first (Mix > Add task)."
+        if self._workspace.inputs() is None or not self._workspace.recipe.experts:
+            return "Needs a base and an expert that fit together."
+        return ""
+
+    def _tasks(self) -> tuple[Task, ...]:
+        """The tasks of the desk."""
+        return tuple(self._workspace.scoring.board.tasks.values())
+
+    def _titles(self) -> tuple[tuple[str, str], ...]:
+        """(name, title) of them."""
+        return tuple((task.name, task.title) for task in self._tasks())
+
+    def _ready(self, names: Sequence[str]) -> tuple[Inputs | None, tuple[Task, ...], str]:
+        """Models and those of the desk's tasks that are ticked, or why it cannot start."""
+        inputs, chosen = self._workspace.inputs(), tuple(t for t in self._tasks() if t.name in names)
+        return inputs, chosen, "" if inputs is not None and chosen else self._reason() or _NONE_TICKED
+
+    @staticmethod
+    def _said(error: MixdownError) -> str:
+        """A problem as the panel's line of status says it."""
+        return f"{error.message} {error.hint}".strip()
 
     def pause(self) -> None:
         """Hold, or go on."""

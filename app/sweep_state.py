@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ _UP = math.sqrt(3) / 2
 _HINT = "Click a mix, or walk with the arrows and press Enter, to put it on the desk."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """One sweep: its mixes and where they belong.
 
@@ -49,6 +50,11 @@ class Plan:
     sweep: Sweep | None = None
     shares: tuple[tuple[float, float, float], ...] = ()
     tasks: Pairs = ()
+
+    @cached_property
+    def bare(self) -> tuple[Recipe, ...]:
+        """Its mixes for comparing; see `bare`."""
+        return tuple(map(bare, self.recipes))
 
     @property
     def shown(self) -> str:
@@ -102,7 +108,7 @@ class Cells:
     def here(self, recipe: Recipe) -> int:
         """Index of the mix that the desk shows, or -1."""
         now = bare(recipe)
-        return next((i for i, made in enumerate(self.plan.recipes) if bare(made) == now), -1)
+        return next((i for i, made in enumerate(self.plan.bare) if made == now), -1)
 
     def words(self, index: int) -> str:
         """One mix as a sentence, with every task's interval."""

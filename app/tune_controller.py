@@ -103,9 +103,7 @@ class TuneController(JobDock):
             panel.testWanted.connect(self.check_test)
             panel.tunerChosen.connect(self._choose_tuner)
             panel.paramEdited.connect(self._edit)
-            panel.told.connect(lambda text: self._desk.tell(text, "ok"))
-            panel.closeWanted.connect(self._close)
-            self.dock.setWidget(panel)
+            self._take(panel)
         return self._panel
 
     def _choose_tuner(self, tuner: str) -> None:
@@ -121,11 +119,10 @@ class TuneController(JobDock):
         if not self.dock.isVisible():
             return
         run, tuner, phase = self.current, find_tuner(self._tuner), self.phase
-        tasks = tuple((t.name, t.title) for t in self._workspace.scoring.board.tasks.values())
         state = TuneState(
             tuners=tuple((t.id, t.title) for t in tuners().values()), tuner=tuner.id, summary=tuner.summary,
-            paper=tuner.paper, params=tuner.params, values=tuner.complete(self._values), tasks=tasks, phase=phase,
-            status=self._status(phase), reason=self._reason(),
+            paper=tuner.paper, params=tuner.params, values=tuner.complete(self._values), tasks=self._titles(),
+            phase=phase, status=self._status(phase), reason=self._reason(),
         )  # fmt: skip
         if run is not None:
             drawn = (id(run), len(run.steps))
@@ -147,13 +144,6 @@ class TuneController(JobDock):
             return "paused" if job is not None and job.token.is_paused else "running"
         return "done" if self.current is not None and self._over else "idle"
 
-    def _reason(self) -> str:
-        if not self._workspace.scoring.board.tasks:
-            return "Add a quick-eval task first (Mix > Add task)."
-        if self._workspace.inputs() is None or not self._workspace.recipe.experts:
-            return "Needs a base and an expert that fit together."
-        return ""
-
     def _status(self, phase: Phase) -> str:
         if phase in ("idle", "done"):
             return self._note
@@ -172,11 +162,10 @@ class TuneController(JobDock):
 
     def start(self, wish: TuneWish) -> None:
         """Tune from where the faders are."""
-        workspace, inputs = self._workspace, self._workspace.inputs()
-        tasks = tuple(workspace.scoring.board.tasks.values())
-        chosen = tuple(t.name for t in tasks if t.name in wish.tasks)
-        if inputs is None or not chosen:
-            self._note = self._reason() or "Tick at least one task."
+        workspace, tasks = self._workspace, self._tasks()
+        inputs, ticked, self._note = self._ready(wish.tasks)
+        chosen = tuple(t.name for t in ticked)
+        if inputs is None or self._note:
             self.refresh()
             return
         title = find_tuner(wish.tuner).title
@@ -255,7 +244,7 @@ class TuneController(JobDock):
     def _failed(self, gesture: str, error: MixdownError) -> None:
         if gesture == self._gesture:
             self._halt()
-            self._finish(f"{error.message} {error.hint}".strip())
+            self._finish(self._said(error))
 
     def _halt(self) -> None:
         """Stop worker and animation."""
@@ -362,5 +351,5 @@ class TuneController(JobDock):
 
     def _test_failed(self, error: MixdownError) -> None:
         self._testing = False
-        self._note = f"{error.message} {error.hint}".strip()
+        self._note = self._said(error)
         self.refresh()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.sweep_state import scored
-from engine.evaluate.measures import find_measure
+from engine.evaluate.measures import Measure, find_measure
 from engine.evaluate.score import Average, Score, average, difference
 from engine.preview.surrogate import Estimate
 from engine.recipe.recipe import Recipe
@@ -92,16 +92,19 @@ def score_of(estimate: Estimate) -> Score:
 def chart(run: Run) -> Lines:
     """Mean score of the tuned tasks by step: estimates dashed, measured ones as points with 95 % intervals."""
     steps = list(_shown(run.steps))
+    measure = _measure(run, steps)
+    factor = 100.0 if measure.unit == "%" else 1.0
     guess = Line(name="estimated", x=np.array([float(s.number) for s in steps]),
-                 y=np.array([100 * _mean(s.estimated, run.chosen) for s in steps]), tone=0, dashed=True)  # fmt: skip
+                 y=np.array([factor * _mean(s.estimated, run.chosen) for s in steps]), tone=0,
+                 dashed=True)  # fmt: skip
     measured = [s for s in steps if s.true is not None]
     means = [average([score_of(e) for e in s.true or () if e.task in run.chosen]) for s in measured]
     true = Line(name="measured", x=np.array([float(s.number) for s in measured]),
-                y=np.array([100 * m.value for m in means]), low=np.array([100 * m.low for m in means]),
-                high=np.array([100 * m.high for m in means]), thick=True)  # fmt: skip
+                y=np.array([factor * m.value for m in means]), low=np.array([factor * m.low for m in means]),
+                high=np.array([factor * m.high for m in means]), thick=True)  # fmt: skip
     return Lines(
         title="Score by step", lines=(guess, true), stops=tuple(float(s.number) for s in steps),
-        words=tuple(_words(s, run) for s in steps), x_label="step", y_label="mean accuracy in %",
+        words=tuple(_words(s, run) for s in steps), x_label="step", y_label=_label(run, steps),
         twin=_twin(run, steps), empty="Waiting for the first step…",
     )  # fmt: skip
 
@@ -112,29 +115,65 @@ def _shown(steps: Sequence[Seen], most: int = 400) -> Sequence[Seen]:
     return [s for i, s in enumerate(steps) if s.true is not None or i % every == 0]
 
 
+def _alike(found: Estimates, chosen: Sequence[str]) -> Estimates:
+    """The tuned tasks whose mean means something: those in percent, else those of the first one's metric."""
+    tuned = tuple(e for e in found if e.task in chosen)
+    shares = tuple(e for e in tuned if e.measure.unit == "%")
+    return shares or tuple(e for e in tuned if e.metric == tuned[0].metric)
+
+
 def _mean(found: Estimates, chosen: Sequence[str]) -> float:
-    return float(np.mean([e.value for e in found if e.task in chosen] or [np.nan]))
+    return float(np.mean([e.value for e in _alike(found, chosen)] or [np.nan]))
+
+
+def _measure(run: Run, steps: Sequence[Seen]) -> Measure:
+    """What the mean of the tuned tasks is measured in."""
+    known = _alike(steps[0].estimated, run.chosen) if steps else ()
+    return known[0].measure if known else find_measure("accuracy")
+
+
+def _label(run: Run, steps: Sequence[Seen]) -> str:
+    """Like "mean accuracy in %", "Perplexity in ppl, lower is better"."""
+    known = _alike(steps[0].estimated, run.chosen) if steps else ()
+    titles, measure = {e.measure.title for e in known}, _measure(run, steps)
+    name = (titles.pop() if len(titles) == 1 else "score") if known else "accuracy"
+    unit = f" in {measure.unit}" if measure.unit else ""
+    mean = f"mean {name.lower()}" if len(known) != 1 else name
+    return f"{mean}{unit}{'' if measure.higher_is_better else ', lower is better'}"
 
 
 def _words(step: Seen, run: Run) -> str:
     kind = "estimated" if step.true is None else "measured" if step.accepted else "measured, taken back"
     scores = step.true or step.estimated
-    lines = [f"{run.titles.get(e.task, e.task)} {100 * e.value:.1f} %" for e in scores]
-    head = f"Step {step.number} ({kind}): {100 * _mean(scores, run.chosen):.1f} %. {step.note}".strip()
-    return "\n".join([head, *lines])
+    lines = [f"{run.titles.get(e.task, e.task)} {_said(e.value, e.measure)}" for e in scores]
+    mean = _said(_mean(scores, run.chosen), _measure(run, [step]))
+    return "\n".join([f"Step {step.number} ({kind}): {mean}. {step.note}".strip(), *lines])
+
+
+def _said(value: float, measure: Measure) -> str:
+    """ "81.3 %", "12.30 ppl"."""
+    factor = 100.0 if measure.unit == "%" else 1.0
+    return f"{factor * value:.{measure.places}f} {measure.unit}".rstrip()
 
 
 def _twin(run: Run, steps: Sequence[Seen]) -> Table:
-    names = [e.task for e in run.before]
-    head = ("step", "kind", "loss", "mean in %", *(f"{run.titles.get(n, n)} in %" for n in names), "note")
+    units = {e.task: e.measure.unit for e in run.before}
+    names, factors = list(units), {n: 100.0 if unit == "%" else 1.0 for n, unit in units.items()}
+    whole = _measure(run, steps)
+    head = ("step", "kind", "loss", f"mean{_in(whole.unit)}",
+            *(f"{run.titles.get(n, n)}{_in(units[n])}" for n in names), "note")  # fmt: skip
     body = []
     for step in steps:
         scores = {e.task: e.value for e in step.true or step.estimated}
         kind = "estimated" if step.true is None else "measured" if step.accepted else "taken back"
-        body.append((str(step.number), kind, f"{step.value:.4f}",
-                     f"{100 * _mean(step.true or step.estimated, run.chosen):.2f}",
-                     *(f"{100 * scores[n]:.2f}" for n in names), step.note))  # fmt: skip
+        mean = (100.0 if whole.unit == "%" else 1.0) * _mean(step.true or step.estimated, run.chosen)
+        body.append((str(step.number), kind, f"{step.value:.4f}", f"{mean:.2f}",
+                     *(f"{factors[n] * scores[n]:.2f}" for n in names), step.note))  # fmt: skip
     return head, tuple(body)
+
+
+def _in(unit: str) -> str:
+    return f" in {unit}" if unit else ""
 
 
 def table(run: Run) -> tuple[Row, ...]:
@@ -146,7 +185,7 @@ def table(run: Run) -> tuple[Row, ...]:
     tested = run.test or ({}, {})
     names = list(before)
     rows = [_row(run, name, before[name], after[name], tested[0].get(name), tested[1].get(name)) for name in names]
-    chosen = [n for n in names if n in run.chosen]
+    chosen = [e.task for e in _alike(run.before, run.chosen)]
     if len(chosen) > 1:
         means = [average([scores[n] for n in chosen]) for scores in (before, after)]
         test = [average([scores[n] for n in chosen]) for scores in tested] if run.test else [None, None]
@@ -189,7 +228,9 @@ def _change(before: Score | Average, after: Score | Average) -> tuple[str, str]:
     factor = 100.0 if measure.unit == "%" else 1.0
     better = low > 0 if measure.higher_is_better else high < 0
     worse = high < 0 if measure.higher_is_better else low > 0
-    text = f"{factor * (after.value - before.value):+.{measure.places}f}\n({factor * low:+.0f} to {factor * high:+.0f})"
+    ends = 0 if measure.unit == "%" else measure.places
+    text = (f"{factor * (after.value - before.value):+.{measure.places}f}\n"
+            f"({factor * low:+.{ends}f} to {factor * high:+.{ends}f})")  # fmt: skip
     return text.replace("-", "−"), "ok" if better else "error" if worse else ""
 
 
@@ -205,9 +246,19 @@ def basis(run: Run) -> str:
     """What the figures of the table rest on."""
     notes = " ".join(run.notes)
     return (
-        f"{run.words}. Scores in %, on the validation rows that it was tuned on, which flatters them; bars and ± are "
+        f"{run.words}. {_units(run)}, on the validation rows that it was tuned on, which flatters them; bars and ± are "
         f"95 % intervals. {notes}"
     ).strip()
+
+
+def _units(run: Run) -> str:
+    """In what the scores are: "Scores in %", with what else there is."""
+    others = [f"{run.titles.get(e.task, e.task)} {e.measure.title}{_in(e.measure.unit)}"
+              f"{'' if e.measure.higher_is_better else ' (lower is better)'}"
+              for e in run.before if e.measure.unit != "%"]  # fmt: skip
+    if not others:
+        return "Scores in %"
+    return f"Scores {'in % ' if len(others) < len(run.before) else ''}({', '.join(others)})"
 
 
 def test_words(run: Run, *, is_reading: bool) -> str:

@@ -60,19 +60,19 @@ class Curve:
         made: NDArray[np.float32] = (weights @ self.logits) / weights.sum()
         return made
 
-    def scores(self, amount: float) -> tuple[Estimate, ...]:
-        """Every task's score at an amount."""
+    def scores(self, amount: float, *, smooth: bool = True) -> tuple[Estimate, ...]:
+        """Every task's score at an amount; its loss only if it is wanted."""
         parts = split_logits(self.tasks, self.at(amount))
         exact = bool((np.abs(self.amounts - amount) < 1e-12).any())
         spans = self.spans or (None,) * len(parts)
         return tuple(
-            judged(task, part, "exact" if exact else "estimate", span=span)
+            judged(task, part, "exact" if exact else "estimate", span=span, smooth=smooth)
             for task, part, span in zip(self.tasks, parts, spans, strict=True)
         )
 
     def table(self, amounts: Sequence[float] | Floats) -> Floats:
         """(K, P) score of every task at some amounts: the ghost behind the fader."""
-        return np.array([[score.value for score in self.scores(float(a))] for a in amounts]).T
+        return np.array([[score.value for score in self.scores(float(a), smooth=False)] for a in amounts]).T
 
     def amount(self, point: Floats) -> float | None:
         """How far along the curve a point lies; None if it is not on it or beyond its ends."""

@@ -138,9 +138,9 @@ def merit(task: TaskRows, outputs: Outputs) -> float:
         each = sharp[task.labels[:, 0], task.labels[:, 1]] - total[task.labels[:, 0]]
         return float((each * _shares(task)).sum())
     if task.metric == "spearman":
-        ours, theirs = _centred(flat), _centred(task.labels)
+        ours, theirs = centred(flat), centred(task.labels)
         return float(ours @ theirs)
-    return -0.5 * float(np.mean((flat - task.labels) ** 2)) / _variance(task)
+    return -0.5 * float(np.mean((flat - task.labels) ** 2)) / variance(task)
 
 
 def pull(task: TaskRows, outputs: Outputs) -> NDArray[np.float64]:
@@ -153,22 +153,35 @@ def pull(task: TaskRows, outputs: Outputs) -> NDArray[np.float64]:
     if task.family == "lm":
         return np.full(len(flat), 1.0 / float(task.labels.sum()))
     if task.family == "choice":
-        made = -np.exp(flat - _totals(task, flat)[task.groups])
+        made = -option_chances(task, outputs)
         made[_right(task)] += 1
         return made / task.count
     if task.family == "retrieve":
-        made, shares = np.zeros(outputs.shape), _shares(task)
-        np.add.at(made, (task.labels[:, 0], task.labels[:, 1]), shares)
-        asked = np.bincount(task.labels[:, 0], shares, len(outputs))
-        made -= softmax(np.float32(_SHARP) * outputs) * asked[:, None]
-        return _SHARP * made.reshape(-1)
+        made = np.zeros(outputs.shape)
+        np.add.at(made, (task.labels[:, 0], task.labels[:, 1]), _shares(task))
+        chance, asked, sharp = query_pull(task, outputs)
+        made -= chance * asked[:, None]
+        return sharp * made.reshape(-1)
     if task.metric == "spearman":
-        ours, theirs = _centred(flat), _centred(task.labels)
+        ours, theirs = centred(flat), centred(task.labels)
         length = max(float(np.linalg.norm(flat - flat.mean())), 1e-12)
         correlated: NDArray[np.float64] = (theirs - ours * float(ours @ theirs)) / length
         return correlated
-    squared: NDArray[np.float64] = -(flat - task.labels) / (len(flat) * _variance(task))
+    squared: NDArray[np.float64] = -(flat - task.labels) / (len(flat) * variance(task))
     return squared
+
+
+def option_chances(task: TaskRows, outputs: Outputs) -> NDArray[np.float64]:
+    """(R,) share of each option in the summed likelihoods of its question ("choice")."""
+    flat = outputs.reshape(-1).astype(np.float64)
+    made: NDArray[np.float64] = np.exp(flat - _totals(task, flat)[task.groups])
+    return made
+
+
+def query_pull(task: TaskRows, outputs: Outputs) -> tuple[Outputs, NDArray[np.float64], float]:
+    """("retrieve") (queries, documents) chances of the documents, (queries,) share of each query, and the sharpness."""
+    asked: NDArray[np.float64] = np.bincount(task.labels[:, 0], _shares(task), len(outputs)).astype(np.float64)
+    return softmax(np.float32(_SHARP) * outputs), asked, _SHARP
 
 
 def softmax(logits: Outputs) -> Outputs:
@@ -206,12 +219,13 @@ def _shares(task: TaskRows) -> NDArray[np.float64]:
     return made
 
 
-def _centred(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Values without their mean, of length 1."""
+def centred(values: NDArray[Any]) -> NDArray[np.float64]:
+    """(N,) values without their mean, of length 1."""
     away = values.astype(np.float64) - values.mean()
     made: NDArray[np.float64] = away / max(float(np.linalg.norm(away)), 1e-12)
     return made
 
 
-def _variance(task: TaskRows) -> float:
+def variance(task: TaskRows) -> float:
+    """Of a task's target numbers; never 0."""
     return max(float(np.var(task.labels)), 1e-9)

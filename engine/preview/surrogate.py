@@ -41,7 +41,8 @@ class Estimate:
         high: Upper end.
         correct: Right rows, 0 for metrics that are not a share of rows.
         count: Rows.
-        loss: Minus the task's merit (mean cross-entropy in nats); moves smoothly where the share jumps.
+        loss: Minus the task's merit (mean cross-entropy in nats); moves smoothly where the share jumps. NaN where it
+            was not asked for.
         error: Mean absolute error of recent estimates in the metric's own unit, 0 where exact.
         compared: How many estimates that error comes from; 0 if it is only presumed.
         state: "exact", "estimate", "stale" (too far from where derivatives were taken, or recently wrong) or
@@ -214,7 +215,7 @@ def split_logits(tasks: Sequence[TaskRows], logits: NDArray[np.float32]) -> list
 
 def judged(
     task: TaskRows, outputs: NDArray[np.float32], state: State, error: float = 0.0, compared: int = 0,
-    span: Span | None = None,
+    span: Span | None = None, *, smooth: bool = True,
 ) -> Estimate:  # fmt: skip
     """The score of one task's outputs.
 
@@ -225,12 +226,14 @@ def judged(
         error: Of recent estimates.
         compared: How many those are.
         span: Reach of the interval, from nearby; None draws it anew.
+        smooth: Whether the loss is wanted, too, which takes longer than all else.
     """
     found = measured(task, outputs, span)
     correct = round(found.value * task.count) if task.metric == "accuracy" or task.measure.is_share_of_rows else 0
+    loss = -merit(task, outputs) if smooth else float("nan")
     return Estimate(
         task=task.name, value=found.value, low=found.low, high=found.high, correct=correct, count=task.count,
-        loss=-merit(task, outputs), error=error, compared=compared, state=state, metric=task.metric,
+        loss=loss, error=error, compared=compared, state=state, metric=task.metric,
     )  # fmt: skip
 
 
@@ -239,18 +242,19 @@ def spans_of(estimates: Sequence[Estimate]) -> tuple[Span, ...]:
     return tuple((e.value - e.low, e.high - e.value) for e in estimates)
 
 
-def estimate(surrogate: Surrogate, point: Floats) -> tuple[Estimate, ...]:
+def estimate(surrogate: Surrogate, point: Floats, *, smooth: bool = True) -> tuple[Estimate, ...]:
     """The estimated score of every task at a point, by one small matrix product.
 
     Args:
         surrogate: May still be filled by a worker.
         point: (T, G) from `engine.preview.frame.Frame.point`.
+        smooth: Whether the tasks' losses are wanted, too.
     """
     state, found = surrogate.state(point), []
     parts, spans = surrogate.split(surrogate.at(point)), surrogate.spans or (None,) * len(surrogate.tasks)
     for task, outputs, span in zip(surrogate.tasks, parts, spans, strict=True):
         error, compared = surrogate.errors.error(task.name) if state != "exact" else (0.0, 0)
-        made = judged(task, outputs, state, error, compared, span)
+        made = judged(task, outputs, state, error, compared, span, smooth=smooth)
         if error and not compared:
             made = replace(made, error=error * scale_of(task, made.value))
         found.append(made)

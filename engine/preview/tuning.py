@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EvalProblem
+from engine.files.text import printable
 from engine.preview.basis import Basis, Cell, Floats, block_basis
 from engine.preview.fill import fill
 from engine.preview.hearing import Session
@@ -73,7 +74,7 @@ def tune(
         live: A session of the recipe; its reference moves along.
         recipe: Where to start. Silenced rows stay as they are.
         tuner: Its id.
-        tasks: Names of the tasks to tune for; None for all. Those that are not about classes are only shown.
+        tasks: Names of the tasks to tune for; None for all that the session can run.
         pinned: (T, G) faders that must stay.
         blocks: Groups that move together (`by_layer(layout).values()`); None for each group alone.
         low: Lowest value that a fader may get (one that is lower already stays above its own).
@@ -95,15 +96,27 @@ def tune(
     fixed = (gain == 0) if pinned is None else (gain == 0) | pinned
     cells = block_basis(len(start), blocks or [(g,) for g in range(start.shape[1])], fixed).cells
     cells = tuple(cell for cell in cells if live.matters(cell))
-    wanted = [k for k, task in enumerate(live.tasks) if tasks is None or task.name in tasks]
-    chosen = [k for k in wanted if live.tasks[k].family == "class"]
-    if not cells or not chosen:
-        raise EvalProblem("There is nothing to tune.", hint="Unpin or unmute a fader, and choose a task of classes.")
+    chosen = [k for k, task in enumerate(live.tasks) if tasks is None or task.name in tasks]
+    if not chosen:
+        raise _no_task(live, tasks or ())
+    if not cells:
+        raise EvalProblem("There is nothing to tune: no fader that may move changes what the tasks see.",
+                          hint="Unpin or unmute a fader.")  # fmt: skip
     bounds = _bounds(cells, live.frame.faders(recipe, start), gain, low, high)
     if not np.array_equal(live.reference, start):
         live.move(start, progress, live.frame.overrides(recipe))
     bench = LiveBench(live, start, cells, chosen, bounds, seed, progress)
     yield from chosen_tuner.run(bench, **chosen_tuner.complete(params or {}))
+
+
+def _no_task(live: Session, wanted: Sequence[str]) -> EvalProblem:
+    """Why none of the wanted tasks can be tuned for, as the session said when it left them out."""
+    known = [(name, live.report.dropped[name]) for name in wanted if name in live.report.dropped]
+    if not known:
+        return EvalProblem("There is nothing to tune for: none of these tasks is here.", hint="Choose a task.")
+    name, why = known[0]
+    return EvalProblem(f"{printable(name, 60)} cannot be tuned for. {why.message}",
+                       hint="Choose another task; this one is scored on release and by Evaluate now.")  # fmt: skip
 
 
 def _bounds(

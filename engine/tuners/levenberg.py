@@ -3,6 +3,10 @@
 The loss of a row is (1 - p^q) / q for the probability p of the right class (generalised cross-entropy, Zhang and
 Sabuncu 2018): q near 0 is the cross-entropy, which a few confidently wrong rows govern; q = 1 is the expected error.
 Logits are first scaled so that they say best how sure they are (Guo et al. 2017), task by task, at the start.
+
+Metrics of anything else than classes count by minus their merit, with its Gauss-Newton matrix: nats for each token,
+question or query, half the squared error as a share of the targets' variance, or 1 - r for a correlation (see
+`engine.preview.outcomes` and `.curvature`). Every task counts the same.
 """
 
 from __future__ import annotations
@@ -14,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.methods.spec import Param
+from engine.preview import outcomes
 from engine.preview.basis import Floats
+from engine.preview.curvature import curvature
 from engine.preview.outcomes import TaskRows, cross_entropy, softmax
 from engine.preview.surrogate import Estimate, Surrogate, judged
 from engine.tuners.spec import Bench, Step, tuner
@@ -26,7 +32,7 @@ _ENOUGH = 1e-3
 @tuner(
     id="levenberg_marquardt",
     title="Levenberg-Marquardt",
-    summary="Follows the logits' derivatives to the coefficients with the least mean loss of the chosen tasks.",
+    summary="Follows the outputs' derivatives to the coefficients with the least mean loss of the chosen tasks.",
     paper="Levenberg 1944, Marquardt 1963; generalised Gauss-Newton on linearised logits (Schraudolph 2002)",
     params=[
         Param("rounds", 3, help="How often derivatives are taken anew.", low=1, high=20),
@@ -87,9 +93,16 @@ class _Problem:
 
     def value(self, logits: Sequence[NDArray[np.float32]], moves: Floats) -> float:
         """Mean loss of the chosen tasks and the pull back."""
-        right = [_right(softmax(self.scales[k] * logits[k]), self.bench.tasks[k].labels) for k in self.bench.chosen]
-        losses = [float(np.mean(1 - chance**self.focus)) / self.focus for chance in right]
+        losses = [self._loss(k, logits[k]) for k in self.bench.chosen]
         return float(np.mean(losses)) + 0.5 * self.ridge * float(np.mean(np.square(moves)))
+
+    def _loss(self, k: int, logits: NDArray[np.float32]) -> float:
+        """Of one task."""
+        task = self.bench.tasks[k]
+        if task.family != "class":
+            return (1.0 if task.metric == "spearman" else 0.0) - outcomes.merit(task, logits)
+        chance = _right(softmax(self.scales[k] * logits), task.labels)
+        return float(np.mean(1 - chance**self.focus)) / self.focus
 
     def solve(
         self, surrogate: Surrogate, here: Floats, trust: float
@@ -126,6 +139,10 @@ class _Problem:
             bench.check()
             task, share = bench.tasks[k], 1 / (len(bench.chosen) * len(bench.tasks[k].labels))
             table = surrogate.first[:, starts[k] : starts[k + 1]].astype(np.float32) * np.float32(self.scales[k])
+            if task.family != "class":
+                slope = slope - table.astype(np.float64) @ outcomes.pull(task, logits[k]) / len(bench.chosen)
+                bend = bend + curvature(task, logits[k], table) / len(bench.chosen)
+                continue
             chance = softmax(self.scales[k] * logits[k])
             heed = _right(chance, task.labels)[:, None] ** self.focus  # (N, 1): how much a row still counts
             pull = chance * heed

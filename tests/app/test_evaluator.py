@@ -16,7 +16,7 @@ import pytest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from app import evaluator, preview_host, scoring
+from app import evaluator, preview_host
 from app.desk import Desk
 from app.lateness import Lateness
 from app.preview_host import EvalHost, EvaluatorDied
@@ -31,6 +31,7 @@ from engine.progress import Progress, Token
 from engine.recipe.recipe import Recipe, Rule
 from engine.store.cache import ScoreCache
 from tests.app.tune_kit import write_family
+from widgets.plots.explain_dialog import ExplainDialog
 
 Kit = tuple[Recipe, Inputs, list[Task]]
 
@@ -50,7 +51,10 @@ def shared_host() -> Iterator[EvalHost]:
 
 @pytest.fixture
 def host(shared_host: EvalHost, monkeypatch: pytest.MonkeyPatch) -> EvalHost:
-    """A process of its own for models; the same one for all tests, as long as it lives."""
+    """A process of its own for models; the same one for all tests, as long as it lives.
+
+    Tests that run networks come first: what is started after those that end the process loads no libraries.
+    """
     monkeypatch.setenv(evaluator.VARIABLE, "process")
     monkeypatch.setattr(evaluator, "HOST", shared_host)
     return shared_host
@@ -123,6 +127,56 @@ def test_cancelling_never_waits_for_the_process(host: EvalHost, kit: Kit, tmp_pa
         os.kill(pid, signal.SIGCONT)
     assert max(late.values()) < 0.25, late
     assert len(live.at(live.reference)) == 2, "it goes on"
+
+
+def test_a_difference_is_scored_apart_and_stops_at_once(
+    host: EvalHost, kit: Kit, desk: Desk, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the process that runs the models stands still."""
+    store = desk.workspace.store
+    store.reset(kit[0], None)
+    store.pin("before")
+    store.apply(store.recipe.with_rules([Rule(value=0.25, expert="e0", layer="1")]), "x")
+    desk.window.commands.refresh({"pins": True})
+    qtbot.waitUntil(lambda: desk.workspace.scoring.can_run, timeout=30_000)
+    desk.window.history.pinExplained.emit("before")
+    [dialog] = [w for w in desk.window.children() if isinstance(w, ExplainDialog)]
+    pid = host.process().pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        qtbot.waitUntil(lambda: dialog.score.isEnabled(), timeout=30_000)
+        dialog.score.click()
+        assert dialog.score.text() == "Stop scoring" and dialog.score.isEnabled()
+        qtbot.wait(100)
+        [job] = [job for job in desk.workspace.runner.active() if job.key == "explain scores"]
+        started = time.monotonic()
+        dialog.score.click()
+        assert dialog.score.text() == "Score both" and job.dropped and time.monotonic() - started < 0.25
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    monkeypatch.setattr("engine.evaluate.mix.score_recipe", lambda *_, **__: pytest.fail("scored in this process"))
+    dialog.score.click()
+    qtbot.waitUntil(lambda: len(dialog.state.scores) >= 2, timeout=60_000)
+    assert dialog.score.text() == "Score both" and len(dialog.state.scores[0]) == 5
+    dialog.close()
+
+
+def test_a_window_hears_on_after_its_process_died(host: EvalHost, kit: Kit, desk: Desk, qtbot: QtBot) -> None:
+    desk.preview._opening.setInterval(0)
+    desk.workspace.change_settings(live=True)
+    desk.workspace.store.reset(kit[0], None)
+
+    def is_full() -> bool:
+        return desk.preview.state.filled >= 1 and desk.preview.slopes() is not None
+
+    qtbot.waitUntil(is_full, timeout=60_000)
+    first = desk.preview.session()
+    assert isinstance(first, evaluator.Remote)
+    os.kill(host.process().pid, signal.SIGKILL)
+    edited = desk.workspace.recipe.with_rules([Rule(expert="e0", layer="1", value=1.3)])
+    desk.workspace.store.apply(edited, "Set a fader")
+    qtbot.waitUntil(lambda: desk.preview.session() is not first and is_full(), timeout=60_000)
+    assert {e.state for e in desk.preview.estimates.values()} == {"exact"} and desk.preview.state.phase == "ready"
 
 
 def cancelled_after(action: Callable[[Progress], object]) -> float:
@@ -214,24 +268,6 @@ def test_what_needs_no_session_is_asked_again_when_the_process_dies(host: EvalHo
     assert host.process() is not first
 
 
-def test_a_window_hears_on_after_its_process_died(host: EvalHost, kit: Kit, desk: Desk, qtbot: QtBot) -> None:
-    desk.preview._opening.setInterval(0)
-    desk.workspace.change_settings(live=True)
-    desk.workspace.store.reset(kit[0], None)
-
-    def is_full() -> bool:
-        return desk.preview.state.filled >= 1 and desk.preview.slopes() is not None
-
-    qtbot.waitUntil(is_full, timeout=60_000)
-    first = desk.preview.session()
-    assert isinstance(first, evaluator.Remote)
-    os.kill(host.process().pid, signal.SIGKILL)
-    edited = desk.workspace.recipe.with_rules([Rule(expert="e0", layer="1", value=1.3)])
-    desk.workspace.store.apply(edited, "Set a fader")
-    qtbot.waitUntil(lambda: desk.preview.session() is not first and is_full(), timeout=60_000)
-    assert {e.state for e in desk.preview.estimates.values()} == {"exact"} and desk.preview.state.phase == "ready"
-
-
 def test_quick_eval_stops_in_the_window_at_once(
     host: EvalHost, kit: Kit, desk: Desk, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +282,7 @@ def test_quick_eval_stops_in_the_window_at_once(
             time.sleep(0.01)
         time.sleep(0.6)
 
-    monkeypatch.setattr(scoring, "score_recipe", loads)
+    monkeypatch.setattr(evaluator, "score_recipe", loads)
     desk.workspace.scoring.evaluate()
     qtbot.waitUntil(begun.is_set, timeout=30_000)
     qtbot.wait(50)

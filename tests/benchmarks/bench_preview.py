@@ -1,10 +1,13 @@
 """The live preview in the running application, on bench8-text: how fast a fader's move is heard.
 
-    python -m tests.benchmarks.bench_preview [--moves 100] [--rows 64]
+    python -m tests.benchmarks.bench_preview [--moves 100] [--rows 64] [--seconds 10] [--quick]
 
 Real mouse moves on one fader of the whole window, offscreen. Time is taken from the event to the new estimates of all
 tasks, and to the repainted scores panel; lateness of the event loop while derivatives are filled, while a fader
-moves, and from release to the true scores.
+moves, from release to the true scores, and while a fader moves beside a sweep and beside the tuner.
+
+Lateness counts all that keeps a 5 ms beat waiting, other programs too. "Own" is the processor time that the window's
+thread itself used between two beats: other programs do not change it much, and lateness cannot be less.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from PySide6.QtGui import QMouseEvent
 from app import evaluator, preview_controller, preview_host
 from app.desk import Desk
 from app.lateness import Lateness
+from app.sweep_controller import SweepController
+from app.tune_controller import TuneController
 from engine.recipe.recipe import TaskRef
 from tests.benchmarks.bench8 import FOLDER, bench_recipe, published
 from tests.benchmarks.bench_app import make_or_get, report, turn
@@ -106,13 +111,84 @@ def moves_ms(desk: Desk, count: int) -> tuple[list[float], list[float]]:
     return found[1:], painted[1:]
 
 
-def late(name: str, lateness: Lateness) -> None:
+class Beats(Lateness):
+    """Lateness, and how much of it the window's thread itself worked."""
+
+    def __init__(self) -> None:
+        self.own: list[float] = []
+        self._worked = time.thread_time()
+        super().__init__()
+
+    def reset(self) -> None:
+        """Forget what was recorded."""
+        super().reset()
+        self.own.clear()
+        self._worked = time.thread_time()
+
+    def _beat(self) -> None:
+        super()._beat()
+        now = time.thread_time()
+        self.own.append((now - self._worked) * 1000)
+        self._worked = now
+
+
+def late(name: str, lateness: Beats) -> None:
     """Report the event loop's lateness so far and forget it."""
-    summary = lateness.summary()
+    summary, own = lateness.summary(), sorted(lateness.own or [0.0])
     report(f"lateness {name}, p99", summary["p99"], 16, "ms")
     print(f"  median {summary['p50']:.2f}, p95 {summary['p95']:.2f}, max {summary['max']:.1f} ms, "
-          f"{summary['count']:.0f} beats")  # fmt: skip
+          f"{summary['count']:.0f} beats", flush=True)  # fmt: skip
+    worst = [own[int(len(own) * share)] for share in (0.95, 0.99)]
+    print(f"  own work: p95 {worst[0]:.1f}, p99 {worst[1]:.1f}, max {own[-1]:.1f} ms", flush=True)
     lateness.reset()
+
+
+def drag(desk: Desk, seconds: float) -> None:
+    """Move a fader up and down as a mouse does, and let it go."""
+    canvas, expert = desk.window.canvas, desk.workspace.recipe.experts[3].id
+    send(desk, QEvent.Type.MouseButtonPress, canvas.faderPoint(expert, 3, 1.0), LEFT)
+    until, step = time.perf_counter() + seconds, 0
+    while time.perf_counter() < until:
+        step += 1
+        pause(0.008)
+        send(desk, QEvent.Type.MouseMove, canvas.faderPoint(expert, 3, 1.0 + 0.8 * math.sin(step / 7)), NONE)
+    send(desk, QEvent.Type.MouseButtonRelease, canvas.faderPoint(expert, 3, 1.2), LEFT)
+
+
+def beside_a_sweep(desk: Desk, lateness: Beats, seconds: float) -> None:
+    """A grid of mixes is measured while a fader moves."""
+    sweep = desk.findChild(SweepController)
+    assert sweep is not None
+    sweep.open()
+    sweep.panel().form.run.click()
+    turn(lambda: sweep.cells is not None and sweep.cells.found, 300)
+    pause(0.5)
+    lateness.reset()
+    drag(desk, seconds)
+    cells = sweep.cells
+    print(f"sweep: {len(cells.found) if cells is not None else 0} mixes measured")
+    late("while a fader moves beside a sweep", lateness)
+    sweep.stop()
+    sweep.dock.hide()
+    turn(lambda: not desk.workspace.runner.is_busy, 120)
+
+
+def beside_the_tuner(desk: Desk, lateness: Beats, seconds: float) -> None:
+    """The tuner runs: once with its own moves only, then with a hand on a fader, which it pins."""
+    tuner = desk.findChild(TuneController)
+    assert tuner is not None
+    tuner.open()
+    tuner.panel().rows.setValue(16)
+    tuner.panel().start.click()
+    turn(lambda: tuner.current is not None and tuner.current.steps, 600)
+    lateness.reset()
+    pause(seconds)
+    print(f"tuner: {len(tuner.current.steps) if tuner.current is not None else 0} steps")
+    late("while the tuner moves the faders", lateness)
+    drag(desk, seconds)
+    late("while a fader moves beside the tuner", lateness)
+    tuner.keep()
+    turn(lambda: not desk.workspace.runner.is_busy, 120)
 
 
 def main() -> None:
@@ -120,6 +196,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moves", type=int, default=100)
     parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=10, help="of dragging beside a sweep and the tuner")
+    parser.add_argument("--quick", action="store_true", help="do not wait until all derivatives are there")
     given = parser.parse_args()
     preview_controller.ROWS = given.rows
     evaluator.serve_window()  # as the program does; MIXDOWN_EVAL=thread is the other way
@@ -128,15 +206,16 @@ def main() -> None:
         home.mkdir()
         os.environ["MIXDOWN_HOME"] = str(home)
         (home / "settings.json").write_text('{"welcomed": true, "auto_eval": false}')
-        _run(Path(name), given.moves)
+        _run(Path(name), given)
 
 
-def _run(folder: Path, count: int) -> None:
+def _run(folder: Path, given: argparse.Namespace) -> None:
     desk = Desk(make_or_get())
     desk.start([])
+    desk.features.complete()  # as the first key or click does
     desk.window.resize(1600, 1000)
     turn(lambda: not desk.workspace.runner.is_busy)
-    lateness, preview = Lateness(), desk.preview
+    lateness, preview = Beats(), desk.preview
     started = time.perf_counter()
     desk.workspace.store.reset(replace(bench_recipe(), tasks=write_tasks(folder / "tasks")), None)
     turn(lambda: preview.session() is not None or preview.state.phase == "unavailable", 300)
@@ -149,15 +228,17 @@ def _run(folder: Path, count: int) -> None:
     started = time.perf_counter()
     turn(lambda: preview.slopes() is not None, 300)
     print(f"slopes of all faders after {time.perf_counter() - started:.1f} s")
-    turn(lambda: preview.state.filled >= 1, 900)
-    print(f"surrogate full after {time.perf_counter() - started:.1f} s, {preview.state.bytes / 2**20:.0f} MiB in all")
+    turn(lambda: preview.state.filled >= (0.1 if given.quick else 1), 1800)
+    took, size = time.perf_counter() - started, preview.state.bytes / 2**20
+    print(f"surrogate {100 * preview.state.filled:.0f} % after {took:.1f} s, {size:.0f} MiB in all")
     late("while filling", lateness)
-    turn(lambda: not desk.workspace.runner.is_busy)
+    if not given.quick:
+        turn(lambda: not desk.workspace.runner.is_busy)
     lateness.reset()
     pause(3.0)
     late("while nothing happens (the machine's own)", lateness)
     busy = time.thread_time()
-    heard, painted = moves_ms(desk, count)
+    heard, painted = moves_ms(desk, given.moves)
     print(f"{(time.thread_time() - busy) / len(heard) * 1000:.1f} ms of the window's own processor time for a move")
     for label, values, limit in (("event to estimates", heard, 50), ("event to painted panel", painted, 50)):
         report(f"{label}, {len(values)} moves, p95", statistics.quantiles(values, n=20)[18], limit, "ms")
@@ -169,6 +250,8 @@ def _run(folder: Path, count: int) -> None:
     turn(lambda: all(e.state == "exact" for e in preview.estimates.values()), 120)
     print(f"true scores {time.perf_counter() - started:.2f} s after release; {preview.state.line}")
     late("from release to the true scores", lateness)
+    beside_a_sweep(desk, lateness, given.seconds)
+    beside_the_tuner(desk, lateness, given.seconds)
     desk.app.setProperty("forced", True)
     desk.window.close()
     preview_host.HOST.close()

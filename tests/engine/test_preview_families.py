@@ -19,6 +19,7 @@ from engine.evaluate.task import Task
 from engine.files.checkpoint import open_checkpoint
 from engine.merge.inputs import Inputs, make_inputs
 from engine.preview import tower
+from engine.preview.curvature import curvature
 from engine.preview.fill import fill
 from engine.preview.outcomes import TaskRows, measured, merit, pull
 from engine.preview.session import Live, open_live
@@ -146,10 +147,29 @@ def test_slopes_of_other_tasks_come_with_their_derivatives(texts: Project) -> No
     full = known.completed(slopes_of(surrogate))
     assert np.isfinite(full.values).all()
     np.testing.assert_array_equal(full.values[0], known.values[0])
-    steps = list(tune(live, texts[0], params={"rounds": 1}))
-    assert len(steps[0].estimated) == 5 and steps[-1].true is not None, "other tasks are shown, not tuned for"
-    with pytest.raises(EvalProblem, match="nothing to tune"):
-        next(tune(live, texts[0], tasks=["sts"]))
+
+
+def test_the_tuner_gets_every_metric_s_loss_down(heard: tuple[Live, Project]) -> None:
+    live, (recipe, _, tasks) = heard
+    for chosen in ([t.name] for t in tasks):
+        *_, last = steps = list(tune(live, recipe, tasks=chosen, params={"rounds": 1, "ridge": 0.0}))
+        assert len(steps[0].estimated) == len(tasks) and steps[0].true is not None and last.true is not None
+        assert last.accepted and last.value < steps[0].value, chosen
+        [k] = [k for k, task in enumerate(live.tasks) if task.name == chosen[0]]
+        before, after = steps[0].true[k], last.true[k]
+        assert after.loss < before.loss or live.tasks[k].family == "class", chosen  # those follow another loss
+        if before.metric in ("perplexity", "bits_per_byte", "mse"):  # these follow the loss, others only mostly
+            assert after.value < before.value
+    with pytest.raises(EvalProblem, match="nothing to tune for"):
+        next(tune(live, recipe, tasks=["else"]))
+
+
+def test_a_task_that_cannot_be_heard_says_so_when_it_is_tuned_for(texts: Project) -> None:
+    recipe, inputs, tasks = texts
+    graph = replace(tasks[0], name="own", graph=Path("/x/model.onnx"))
+    live = open_live(recipe, inputs, [graph, tasks[1]], rows=8)
+    with pytest.raises(EvalProblem, match=r"own cannot be tuned for.*ONNX graph of its own"):
+        next(tune(live, recipe, tasks=["own"]))
 
 
 def test_what_has_no_estimates_says_why(texts: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +215,15 @@ def test_a_merit_has_the_slope_that_is_claimed(name: str) -> None:
             moved[at] += step
             ends.append(merit(task, moved.reshape(task.shape)))
         assert slope[at] == pytest.approx((ends[1] - ends[0]) / 2e-4, rel=1e-3, abs=2e-5)
+    bend = curvature(task, outputs, np.eye(task.size, dtype=np.float32))
+    ends = np.linalg.eigvalsh(bend)
+    assert ends[0] > -1e-6 * ends[-1], "it never points away from the least loss"
+    if task.family in ("class", "choice", "retrieve") or name == "mse":
+        for at in range(0, task.size, 3):
+            moved = outputs.reshape(-1).copy()
+            moved[at] += 1e-2
+            change = (slope - pull(task, moved.reshape(task.shape))) / 1e-2
+            np.testing.assert_allclose(bend[at], change, rtol=0.15, atol=2e-3 * np.abs(bend).max())
     whole = measured(task, outputs)
     near = measured(task, outputs, (whole.value - whole.low, whole.high - whole.value))
     assert (near.value, near.low, near.high) == pytest.approx((whole.value, whole.low, whole.high))

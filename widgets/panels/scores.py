@@ -64,6 +64,7 @@ class ScoresPanel(QWidget):
         super().__init__(parent)
         self.setObjectName("scores")
         self.state = ScoresState()
+        self._shown: tuple[bool, str] | None = None
         self._model = ScoresModel(self)
         self._table = ScoresTable(self._model)
         self._table.deleted.connect(self._remove_current)
@@ -93,8 +94,8 @@ class ScoresPanel(QWidget):
         self.set_state(self.state)
 
     def set_state(self, state: ScoresState) -> None:
-        """Show other scores."""
-        self.state = state
+        """Show other scores; what is the same as before is left alone, because a fader asks for this all the time."""
+        before, self.state = (self.state.live, self.state.live_tip), state
         self._model.set_rows(state.rows)
         self._table.setVisible(bool(state.rows))
         self._empty.setVisible(not state.rows)
@@ -106,7 +107,7 @@ class ScoresPanel(QWidget):
         self._summary.setVisible(bool(self._summary.text()))
         self._note.setText(state.note)
         self._note.setVisible(bool(state.note))
-        if (self._live.text(), self._live.toolTip()) != (state.live, tip(state.live_tip)):
+        if (state.live, state.live_tip) != before:
             self._live.setText(state.live)
             self._live.setToolTip(tip(state.live_tip))
         self._live.setVisible(bool(state.live))
@@ -160,9 +161,11 @@ class ScoresPanel(QWidget):
             self._evaluate.setEnabled(True)
             self._evaluate.setFocus(Qt.FocusReason.OtherFocusReason)
         self._evaluate.setEnabled(can)
-        self._evaluate.setIcon(icon("evaluate", "on_accent" if can else "dim"))
-        self._evaluate.setToolTip(tip(state.reason or "Score this mix on the tasks' validation rows."))
-        self._evaluate.setAccessibleDescription(state.reason)
+        if (can, state.reason) != self._shown:
+            self._shown = can, state.reason
+            self._evaluate.setIcon(icon("evaluate", "on_accent" if can else "dim"))
+            self._evaluate.setToolTip(tip(state.reason or "Score this mix on the tasks' validation rows."))
+            self._evaluate.setAccessibleDescription(state.reason)
         self._stop.setEnabled(state.is_running)
         done = sum(not row.is_running for row in state.rows) if any(r.is_running for r in state.rows) else 0
         self._progress.setRange(0, len(state.rows) if done else 0)

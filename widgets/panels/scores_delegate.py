@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QLineF, QModelIndex, QPersistentModelIndex, QRect, QRectF, QSize, Qt
-from PySide6.QtGui import QBrush, QColor, QFont, QFontMetrics, QPainter, QPen
+from collections.abc import Callable, Hashable
+
+from PySide6.QtCore import QLineF, QModelIndex, QObject, QPersistentModelIndex, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import QBrush, QColor, QFont, QFontMetrics, QPainter, QPen, QPixmap
 from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from widgets.common.colours import expert_letter
@@ -18,16 +20,49 @@ from widgets.panels.state import Reading, TaskScore, verdict
 _PAD = 6
 _BAR = 8
 _NARROW = 17
+_LOOKS = QStyle.StateFlag.State_Selected | QStyle.StateFlag.State_HasFocus
+_MOST_PICTURES = 256
+"""Cells whose picture is kept: some 20 KB each, four times that on a fine screen."""
+_MOST_KNOWN = 4096
+"""Texts whose width is remembered."""
 
 
 class ScoreDelegate(QStyledItemDelegate):
     """One cell: a number, below it a bar from 0 to 100 with the 95 % interval."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._pictures: dict[Hashable, QPixmap] = {}
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
         """Two lines."""
         return QSize(40, option.fontMetrics.height() * 2 + 14)
 
     def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        """The cell, as a picture of it that is kept: while a fader moves the same few scores come again and again."""
+        ratio = painter.device().devicePixelRatio()
+        if ratio != int(ratio):  # a picture would lie between the screen's pixels
+            self._draw(painter, option, index)
+            return
+        row, rect = index.data(ROW_ROLE), option.rect
+        look = int((option.state & _LOOKS).value), option.font.key(), theme(), ratio, rect.width(), rect.height()
+        key = row, index.column(), str(index.data(Qt.ItemDataRole.DisplayRole) or ""), look
+        picture = self._pictures.get(key)
+        if picture is None:
+            if len(self._pictures) >= _MOST_PICTURES:
+                self._pictures.clear()
+            picture = self._pictures[key] = QPixmap(rect.size() * ratio)
+            picture.setDevicePixelRatio(ratio)
+            picture.fill(Qt.GlobalColor.transparent)
+            inside = QPainter(picture)
+            inside.translate(-rect.topLeft())
+            self._draw(inside, option, index)
+            inside.end()
+        painter.drawPixmap(rect.topLeft(), picture)
+
+    def _draw(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
         """Background, texts, bars."""
@@ -54,7 +89,7 @@ class ScoreDelegate(QStyledItemDelegate):
             painter.fillRect(option.rect, QColor(colours.raised))
         painter.setPen(QColor(colours.line))
         edge = option.rect.top() if is_average else option.rect.bottom()
-        painter.drawLine(option.rect.left(), edge, option.rect.right(), edge)
+        painter.drawLine(option.rect.left() - 1, edge, option.rect.right() + 1, edge)
         if option.state & QStyle.StateFlag.State_HasFocus:
             painter.setPen(QPen(QColor(colours.accent), 1.5))
             painter.drawRect(QRectF(option.rect).adjusted(1, 1, -1, -1))
@@ -153,7 +188,22 @@ def _abouts(row: TaskScore) -> tuple[str, ...]:
 
 def _fitting(painter: QPainter, box: QRect, texts: tuple[str, ...]) -> str:
     """The first text that fits, else the last one; eliding counts parts of pixels, so one is kept free."""
-    return next((t for t in texts if painter.fontMetrics().horizontalAdvance(t) < box.width() - 1), texts[-1])
+    measure = painter.fontMetrics().horizontalAdvance
+    return _known(painter, texts, box, lambda: next((t for t in texts if measure(t) < box.width() - 1), texts[-1]))
+
+
+_KNOWN: dict[tuple[str, tuple[str, ...], int], str] = {}
+
+
+def _known(painter: QPainter, texts: tuple[str, ...], box: QRect, find: Callable[[], str]) -> str:
+    """What was found before for these texts, font and width: measuring text takes longer than all else of a cell."""
+    key = painter.font().key(), texts, box.width()
+    found = _KNOWN.get(key)
+    if found is None:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        found = _KNOWN[key] = find()
+    return found
 
 
 def _unbold(painter: QPainter) -> QFont:
@@ -203,5 +253,5 @@ def _line(painter: QPainter, box: QRect, line: int, text: str, colour: str) -> N
     metrics = painter.fontMetrics()
     top = box.top() if line == 0 else box.bottom() - metrics.height() + 1
     painter.setPen(QColor(colour))
-    shown = metrics.elidedText(text, Qt.TextElideMode.ElideRight, box.width())
+    shown = _known(painter, (text,), box, lambda: metrics.elidedText(text, Qt.TextElideMode.ElideRight, box.width()))
     painter.drawText(QRect(box.left(), top, box.width(), metrics.height()), int(Qt.AlignmentFlag.AlignLeft), shown)

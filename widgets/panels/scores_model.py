@@ -165,7 +165,10 @@ class ScoresModel(QAbstractTableModel):
         old, old_mean, self.rows, self.mean = self.rows, self.mean, rows, mean
         for at, (before, after) in enumerate(zip(old, rows, strict=True)):
             if before != after:
-                self.dataChanged.emit(self.index(at, 0), self.index(at, VERDICT))
+                same = (before.base, before.expert, before.problem) == (after.base, after.expert, after.problem)
+                if same:  # only the mix moved: what stands beside it is not painted again
+                    self.dataChanged.emit(self.index(at, TASK), self.index(at, TASK))
+                self.dataChanged.emit(self.index(at, MIX if same else TASK), self.index(at, VERDICT))
         if mean != old_mean:
             self.dataChanged.emit(self.index(len(rows), 0), self.index(len(rows), VERDICT))
 
