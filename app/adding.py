@@ -12,7 +12,6 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from app.library import Opened, Problems, open_many
 from app.workbench import model_ref
 from app.workspace import Workspace
-from engine.bundle.opening import says_bundle
 from engine.errors import MixdownError
 from engine.files.ancestry import Ancestry, detect_base
 from engine.files.drop import expand
@@ -98,6 +97,8 @@ class Adding(QObject):
         )  # fmt: skip
 
     def _opened(self, opened: Opened, problems: Problems, target: str) -> None:
+        from engine.bundle.opening import says_bundle  # not while the window starts
+
         for path, error in problems:
             self.failed.emit(path, error)
         for bundle in [ck for ck, _ in opened if says_bundle(ck.metadata)]:

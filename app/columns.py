@@ -141,17 +141,52 @@ def cells(recipe: Recipe, layout: Layout, cols: tuple[Column, ...], default: flo
     spots += [_own_spot(col) for col in cols]
     resolved = resolve(recipe, spots, default)
     _resolved = _Resolved(recipe, layout, default, resolved[:, :groups])
-    values = resolved[:, coarse_at:].copy()
-    member = membership(layout, cols) > 0
-    if extra:
-        member = np.concatenate([member, [[_covers(col, layout, t) for t in extra] for col in cols]], axis=1)
-    whole = np.array([col.keys[0][2] is None for col in cols]) & member.any(axis=1)
-    inside = resolved[:, None, : groups + len(extra)]
-    low = np.where(member, inside, np.inf).min(axis=2, initial=np.inf)
-    same = (low == np.where(member, inside, -np.inf).max(axis=2, initial=-np.inf)) & whole
-    values[same] = low[same]
-    mixed = ~same & whole
+    values, mixed = resolved[:, coarse_at:].copy(), np.zeros((len(recipe.experts), len(cols)), dtype=bool)
+    inside = _inside(layout, cols, tuple(extra))
+    if not len(inside.group):
+        return Cells(values, mixed)
+    there = resolved[:, inside.group]
+    first = there[:, inside.starts]  # the value of some group of each column
+    differs = there != np.repeat(first, inside.counts, axis=1)
+    mixed[:, inside.columns] = np.logical_or.reduceat(differs, inside.starts, axis=1)
+    same = ~mixed[:, inside.columns]
+    values[:, inside.columns] = np.where(same, first, values[:, inside.columns])
     return Cells(values, mixed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    """What lies inside the columns that show groups: group and tensor indices, column by column.
+
+    Attributes:
+        columns: The columns.
+        group: Indices of groups (and, after them, of tensors with rules of their own).
+        starts: Where each column's begin.
+        counts: How many each column has.
+    """
+
+    columns: np.ndarray
+    group: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+
+
+_insides: tuple[Layout, tuple[Column, ...], tuple[str, ...], _Inside] | None = None
+
+
+def _inside(layout: Layout, cols: tuple[Column, ...], extra: tuple[str, ...]) -> _Inside:
+    """The same at every fader event."""
+    global _insides
+    known = _insides
+    if known is None or known[0] is not layout or known[1] is not cols or known[2] != extra:
+        member = membership(layout, cols) > 0
+        whole = np.array([col.keys[0][2] is None for col in cols], dtype=bool) & member.any(axis=1)
+        if extra:
+            member = np.concatenate([member, [[_covers(col, layout, t) for t in extra] for col in cols]], axis=1)
+        column, group = np.nonzero(member & whole[:, None])
+        columns, starts, counts = np.unique(column, return_index=True, return_counts=True)
+        known = _insides = layout, cols, extra, _Inside(columns, group, starts, counts)
+    return known[3]
 
 
 @dataclass(frozen=True, slots=True)

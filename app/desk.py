@@ -7,24 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QObject, QTimer
+from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication, QFileDialog
 
-from app import features, quiet
+from app import quiet
 from app.adding import Adding, plural
 from app.demo import demo_recipe
 from app.desk_controller import DeskController
-from app.dialogs import Dialogs
-from app.export_controller import ExportController
+from app.desk_parts import DeskParts
+from app.features import Features
 from app.handlers import Handlers, notice, use_theme
 from app.history_controller import HistoryController
 from app.inspector_controller import InspectorController
 from app.jobs_controller import JobsController
 from app.lateness import Lateness
 from app.mix_controller import MixController
-from app.overlap_controller import OverlapController
-from app.preview_controller import PreviewController
-from app.problems import as_problem
 from app.scores_controller import ScoresController
 from app.session import Session, reopen
 from app.shelf_controller import ShelfController
@@ -40,7 +37,7 @@ _HELP_PAGES = {"models": "models", "scores": "quick-eval", "export": "export", "
                "sweep": "sweeps", "runs": "runs", "tune": "tuning"}  # fmt: skip
 
 
-class Desk(QObject):
+class Desk(DeskParts):
     """Everything behind one window.
 
     Args:
@@ -63,16 +60,11 @@ class Desk(QObject):
         self.history = HistoryController(self.workspace, window.history, self)
         self.jobs = JobsController(self.workspace, window.jobs, self)
         self.inspector = InspectorController(self.workspace, self.desk, window.inspector, self)
-        self.dialogs = Dialogs(self.workspace, window, self)
-        self.export = ExportController(self.workspace, window.export, self.dialogs.ask_replace, self)
-        self.overlap = OverlapController(self.workspace, self.desk, window.docks["overlap"], self)
-        self.preview = PreviewController(self.workspace, self)
         self.session = Session(self.workspace.store, self)
         self.lateness = Lateness(self) if os.environ.get("MIXDOWN_PROBE") else None
         self._problems: list[Problem] = []
         self._connect()
-        self.features = features.install(self)
-        self.dialogs.set_row_actions(self._row_actions())
+        self.features = Features(self)
         self._refresh_all()
 
     def _connect(self) -> None:
@@ -85,7 +77,7 @@ class Desk(QObject):
         window.canvas.openDemoRequested.connect(self.handlers.file_demo)
         window.canvas.openFilesRequested.connect(self.handlers.file_open)
         window.canvas.faceChanged.connect(lambda face: workspace.change_settings(view=str(face)))
-        window.canvas.rowMenuRequested.connect(self.dialogs.row_menu)
+        window.canvas.rowMenuRequested.connect(lambda expert, point: self.dialogs.row_menu(expert, point))
         window.shelf.openRequested.connect(self.handlers.file_open)
         window.shelf.demoRequested.connect(self.handlers.file_demo)
         window.sentence.baseClicked.connect(lambda: window.show_panel("models"))
@@ -108,6 +100,7 @@ class Desk(QObject):
         workspace.settingsChanged.connect(self._on_settings)
         self.jobs.countChanged.connect(self._on_jobs)
         window.docks["jobs"].visibilityChanged.connect(self.jobs.refresh_soon)
+        window.docks["method"].visibilityChanged.connect(lambda is_seen: self.mix.fill() if is_seen else None)
         for name, action in (("models", "view.models"), ("scores", "view.details"), ("overlap", "view.overlap")):
             window.docks[name].visibilityChanged.connect(
                 lambda _, n=name, a=action: window.commands.check(a, not window.docks[n].isHidden())
@@ -133,24 +126,9 @@ class Desk(QObject):
         self.adding.failed.connect(lambda path, error: self.show_problem(
             unopened(Path(path), error)))  # fmt: skip
         self.adding.told.connect(self._told)
-        self.overlap.told.connect(lambda text: self.tell(text, "ok"))
-        for source in (
-            self.overlap.problem,
-            workspace.problem,
-            self.desk.problem,
-            self.mix.problem,
-            self.scores.problem,
-        ):
+        for source in (workspace.problem, self.desk.problem, self.mix.problem, self.scores.problem):
             source.connect(self.window.show_error)
-        self.export.failed.connect(lambda error: self.show_problem(as_problem(error, "The export failed")))
-        self.export.exported.connect(lambda done: self.window.toasts.show_notice(notice(
-            self.dialogs.exported_text(done), "ok", (("open_folder", "Open folder"), ("open_expert", "Open as expert")),
-            "exported")))  # fmt: skip
-        self.export.told.connect(lambda text: self.tell(text, "info"))
-        self.export.copied.connect(lambda _: self.tell("Copied.", "ok"))
-        self.export.openRequested.connect(lambda path: self.adding.add([path], "canvas"))
-        self.window.export.closeRequested.connect(self._close_export)
-        self.jobs.actionTriggered.connect(self.export.act_on)
+        self.jobs.actionTriggered.connect(lambda number, action: self.export.act_on(number, action))
         self.shelf.problem.connect(self.show_problem)
         self.shelf.projectDropped.connect(self.handlers.open_project)
         self.shelf.mergekitDropped.connect(self.handlers.open_mergekit)
@@ -180,7 +158,7 @@ class Desk(QObject):
         (self.window.canvas if workspace.recipe.experts else self.window.welcome).setFocus()
         QTimer.singleShot(300, self._after_start)
         if paths:
-            QTimer.singleShot(0, lambda: self.shelf.drop([str(Path(p).absolute()) for p in paths], "canvas"))
+            self.features.when_complete(lambda: self.shelf.drop([str(Path(p).absolute()) for p in paths], "canvas"))
         if kept is not None:
             workspace.remember(kept)
             self.window.toasts.show_notice(notice(
@@ -189,10 +167,9 @@ class Desk(QObject):
 
     def _after_start(self) -> None:
         """What can wait until the window is there."""
-        quiet.settle("window")
-        quiet.release(quiet.STARTING)
+        self.features.when_complete(_settle)
         self.workspace.change_settings(welcomed=True)
-        self.export.tidy()
+        self.features.when_complete(lambda: self.export.tidy())
 
     def _open_demo(self) -> None:
         try:
@@ -337,7 +314,8 @@ class Desk(QObject):
             return f"Replace {self.workspace.recipe.expert(row).name}"
         return f"Add {plural(len(paths), 'model')} as experts" if self.workspace.recipe.base else "Add to the desk"
 
-    def _row_actions(self) -> dict[str, Callable[[str], None]]:
+    def row_actions(self) -> dict[str, Callable[[str], None]]:
+        """The row menu's entries, by label."""
         window, shelf = self.window, self.shelf
         return {
             "Mute or unmute": lambda e: self.desk.toggle(e, "mute"),
@@ -358,10 +336,6 @@ class Desk(QObject):
             self.window.canvas.setSelectedCells(cells)
             self.window.canvas.selectionChanged.emit(tuple(cells))
 
-    def _close_export(self) -> None:
-        self.window.docks["export"].hide()
-        self.window.canvas.setFocus()
-
     def _choose_replacement(self, model_id: str) -> None:
         path, _ = QFileDialog.getOpenFileName(self.window, "Choose another file", "", "Models (*.safetensors)")
         base = self.workspace.recipe.base
@@ -380,6 +354,12 @@ class Desk(QObject):
         pages = {"compare": "compare", self.window.canvas.objectName(): "desk"}
         page = self.window.pages.currentWidget()
         return pages.get(page.objectName(), "index") if page is not None else "index"
+
+
+def _settle() -> None:
+    """From now on what has become garbage is collected."""
+    quiet.settle("window")
+    quiet.release(quiet.STARTING)
 
 
 def face_of(text: str) -> Face:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from engine.files.model import Finding, Layout
 from engine.live.gram import Gram, LiveMetrics, live_metrics
 from engine.methods.spec import Method
 from engine.recipe.recipe import Recipe
-from engine.recipe.resolve import heard
+from engine.recipe.resolve import group_spots, heard
 from widgets.common.colours import expert_colour
 from widgets.desk import state as desk
 
@@ -107,7 +109,8 @@ def measure(recipe: Recipe, layout: Layout, method: Method, cols: tuple[Column, 
 def factors(recipe: Recipe, layout: Layout, method: Method) -> np.ndarray:
     """(T, G) factor with which each task vector enters the merged delta, by layer x kind group."""
     weights = group_values(recipe, layout, method.coefficient) * heard(recipe)[:, None]
-    made = method.factors(weights, dict(recipe.params), [e.name for e in recipe.experts])
+    names = [e.name for e in recipe.experts]
+    made = method.factors(weights, dict(recipe.params), names, group_spots(layout))
     return np.asarray(made, dtype=np.float64)
 
 
@@ -120,7 +123,28 @@ def _range(values: np.ndarray, default: float) -> tuple[float, float]:
     return low, high
 
 
+_rows: dict[str, tuple[tuple[object, ...], desk.ExpertRow]] = {}
+
+
 def _row(
+    recipe: Recipe,
+    index: int,
+    metrics: LiveMetrics | None,
+    findings: Mapping[str, tuple[Finding, ...]],
+    scores: Mapping[str, str],
+) -> desk.ExpertRow:
+    """The head of an expert's row; the same object while a fader moves, which changes none."""
+    ref = recipe.experts[index]
+    norms = metrics.norms[index].tobytes() if metrics is not None else b""
+    key = (ref, index, ref.id in recipe.muted, recipe.is_heard(ref.id), ref.id in recipe.soloed, recipe.gain(ref.id),
+           norms, findings.get(ref.id, ()), scores.get(ref.id, ""))  # fmt: skip
+    known = _rows.get(ref.id)
+    if known is None or known[0] != key:
+        known = _rows[ref.id] = key, _made_row(recipe, index, metrics, findings, scores)
+    return known[1]
+
+
+def _made_row(
     recipe: Recipe,
     index: int,
     metrics: LiveMetrics | None,
@@ -162,10 +186,15 @@ def full_scale(top: float) -> float:
 
     A scale that followed every value would also mean painting the whole row at every fader event.
     """
-    if not np.isfinite(top) or top <= 1e-9:
+    if not math.isfinite(top) or top <= 1e-9:
         return 1e-9
-    size = 10.0 ** np.floor(np.log10(top))
+    size = 10.0 ** math.floor(math.log10(top))
     return float(next(step * size for step in _STEPS if step * size >= top * (1 - 1e-12)))
+
+
+@lru_cache(maxsize=8)
+def _colours(count: int) -> tuple[str, ...]:
+    return tuple(expert_colour(i).name() for i in range(count))
 
 
 def metric_rows(
@@ -193,5 +222,5 @@ def metric_rows(
                        values=np.clip(metrics.share.T, 0.0, 1.0) if metrics else nothing,
                        tooltip="Whose change it is: each expert's part of ‖Δ‖².",
                        parts=tuple(e.name for e in experts),
-                       colours=tuple(expert_colour(i).name() for i in range(len(experts)))),
+                       colours=_colours(len(experts))),
     )  # fmt: skip

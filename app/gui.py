@@ -71,15 +71,13 @@ def open_window(arguments: Sequence[str]) -> int:
         instance = listen_or_leave(paths)
         if instance is None:
             return 0  # the window that runs has the files now
-    from app import crash, evaluator, export_host, plugins, preview_host
+    from app import crash, plugins
     from app.desk import Desk
 
     loaded = plugins.load()  # before the desk lists the methods
     desk = Desk(app)
     crash.install(desk.session.marker)
-    app.aboutToQuit.connect(export_host.HOST.close)
-    evaluator.serve_window()
-    app.aboutToQuit.connect(preview_host.HOST.close)
+    desk.features.first("app.preview_host", "app.evaluator", "app.export_host", lambda: _serve_models(app))
     if instance is not None:
         _serve(instance, desk)
     teller = _Teller()
@@ -106,10 +104,19 @@ def _serve(instance: Instance, desk: Desk) -> None:
     def opened(paths: Sequence[str]) -> None:
         raise_window(desk.window)
         if paths:
-            desk.shelf.drop(list(paths), "canvas")
+            desk.features.when_complete(lambda: desk.shelf.drop(list(paths), "canvas"))
 
     instance.opened.connect(opened)
     desk.app.aboutToQuit.connect(instance.close)
+
+
+def _serve_models(app: QApplication) -> None:
+    """Models run and are written in processes of their own; they end with the window."""
+    from app import evaluator, export_host, preview_host
+
+    evaluator.serve_window()
+    app.aboutToQuit.connect(export_host.HOST.close)
+    app.aboutToQuit.connect(preview_host.HOST.close)
 
 
 def _quit_on_signals(app: QApplication) -> None:

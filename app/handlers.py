@@ -169,8 +169,9 @@ class Handlers(QObject):
 
     def file_export(self) -> None:
         """Open the export panel."""
+        export = self._desk.export
         self._desk.window.show_panel("export")
-        self._desk.export.start()
+        export.start()
         self._desk.window.export.focus_target()
 
     def file_quit(self) -> None:

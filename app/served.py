@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app import places
-from engine.bundle.cache import TaskCache
-from engine.bundle.opening import open_bundle
 from engine.errors import Missing, MixdownError
 from engine.files import members
 from engine.files.hashing import HashCache
@@ -17,9 +16,14 @@ from engine.files.text import printable
 from engine.progress import Progress
 from engine.recipe.project import load_project
 
+if TYPE_CHECKING:
+    from engine.bundle.cache import TaskCache
+
 
 @lru_cache(maxsize=4)
 def _cache_in(folder: Path, hashes: Path) -> TaskCache:
+    from engine.bundle.cache import TaskCache  # not while the window starts
+
     return TaskCache(folder, HashCache(hashes))
 
 
@@ -46,6 +50,8 @@ def restored(path: Path, base: Checkpoint | None, progress: Progress | None = No
         Mismatch: if its base is needed and not known.
         MixdownError: as `TaskCache.restore` does.
     """
+    from engine.bundle.opening import open_bundle
+
     inside = members.split(path)
     if inside is None:
         raise Missing("The task bundle is not there any more.", where=printable(path, 400), hint="Locate it again.")

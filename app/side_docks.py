@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
@@ -9,6 +10,7 @@ from PySide6.QtWidgets import QDockWidget, QTabBar, QTabWidget, QWidget
 
 if TYPE_CHECKING:
     from app.desk import Desk
+    from widgets.plots.overlap_panel import OverlapPanel
 
 
 def add_dock(desk: Desk, name: str, title: str, beside: str) -> QDockWidget:
@@ -30,6 +32,13 @@ def add_dock(desk: Desk, name: str, title: str, beside: str) -> QDockWidget:
     dock.hide()
     window.docks[name] = dock
     return dock
+
+
+def with_overlap(desk: Desk, add: Callable[[OverlapPanel], object]) -> None:
+    """Give the overlap views to somebody once they are made, at once if they are there."""
+    desk.overlap.made.connect(add)
+    if desk.window.docks["overlap"].widget() is not None:
+        add(desk.overlap.panel())
 
 
 def show_dock(desk: Desk, dock: QDockWidget, *beside: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication, QShowEvent
@@ -29,7 +31,6 @@ from widgets.desk.canvas import MergeCanvas
 from widgets.dialogs.error_card import ErrorCard
 from widgets.dialogs.palette import CommandPalette
 from widgets.dialogs.welcome import WelcomePage
-from widgets.panels.export_panel import ExportPanel
 from widgets.panels.history import HistoryPanel
 from widgets.panels.inspector import Inspector
 from widgets.panels.jobs import JobsPanel
@@ -37,6 +38,9 @@ from widgets.panels.method_panel import MethodPanel
 from widgets.panels.scores import ScoresPanel
 from widgets.panels.sentence import Sentence
 from widgets.shelf.shelf import Shelf
+
+if TYPE_CHECKING:
+    from widgets.panels.export_panel import ExportPanel
 
 DETAILS = ("inspector", "scores", "method", "history", "jobs", "export")
 _LAYOUT = 1
@@ -75,7 +79,7 @@ class MainWindow(QMainWindow):
     def _make_widgets(self) -> None:
         self.shelf, self.canvas, self.sentence = Shelf(), MergeCanvas(), Sentence()
         self.inspector, self.scores, self.method = Inspector(), ScoresPanel(), MethodPanel()
-        self.history, self.jobs, self.export = HistoryPanel(), JobsPanel(), ExportPanel()
+        self.history, self.jobs = HistoryPanel(), JobsPanel()
         self.welcome, self.card = WelcomePage(), ErrorCard()
         self.card.hide()
         self.pages = QStackedWidget()
@@ -94,29 +98,30 @@ class MainWindow(QMainWindow):
     def _make_docks(self) -> dict[str, QDockWidget]:
         titles = {"models": ("Models", self.shelf), "inspector": ("Inspector", self.inspector),
                   "scores": ("Scores", self.scores), "method": ("Method", self.method),
-                  "history": ("History", self.history), "jobs": ("Jobs", self.jobs),
-                  "export": ("Export", self.export)}  # fmt: skip
+                  "history": ("History", self.history), "jobs": ("Jobs", self.jobs), "export": ("Export", None),
+                  "overlap": ("Overlap", None), "examples": ("Examples", None)}  # fmt: skip
         docks = {}
         for name, (title, widget) in titles.items():
             dock = QDockWidget(title, self)
             dock.setObjectName(f"dock-{name}")
-            widget.setMinimumWidth({"models": 230, "export": 350}.get(name, 310))
-            dock.setWidget(widget)
+            if widget is not None:
+                widget.setMinimumWidth(230 if name == "models" else 310)
+                dock.setWidget(widget)
             dock.setFeatures(QDockWidget.DockWidgetFeature.DockWidgetMovable)
             dock.setTitleBarWidget(QWidget(dock))  # the tab, or the panel itself, says what it is
             docks[name] = dock
-        overlap = QDockWidget("Overlap", self)
-        overlap.setObjectName("dock-overlap")
-        overlap.setFeatures(QDockWidget.DockWidgetFeature.DockWidgetMovable)
-        overlap.setTitleBarWidget(QWidget(overlap))
-        docks["overlap"] = overlap
-        examples = QDockWidget("Examples", self)
-        examples.setObjectName("dock-examples")
-        examples.setFeatures(QDockWidget.DockWidgetFeature.DockWidgetMovable)
-        examples.setTitleBarWidget(QWidget(examples))
-        docks["examples"] = examples
         docks["inspector"].visibilityChanged.connect(self.workspace.modelsChanged)  # dies with either end
         return docks
+
+    @cached_property
+    def export(self) -> ExportPanel:
+        """The export panel, made when it is first wanted."""
+        from widgets.panels.export_panel import ExportPanel
+
+        panel = ExportPanel()
+        panel.setMinimumWidth(350)
+        self.docks["export"].setWidget(panel)
+        return panel
 
     def _make_toolbar(self) -> None:
         bar = QToolBar("Recipe")
@@ -124,12 +129,8 @@ class MainWindow(QMainWindow):
         bar.setMovable(False)
         bar.addWidget(self.sentence)
         for action_id, name in (("edit.undo", "undo"), ("edit.redo", "redo")):
-            action = self.commands[action_id]
-            action.setIcon(icon(name))
-            bar.addAction(action)
-            button = bar.widgetForAction(action)
-            if isinstance(button, QToolButton):
-                button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
+            self.commands[action_id].setIcon(icon(name))
+            bar.addWidget(self._tool(action_id, name, ""))  # the action's text changes at every step of a drag
         bar.addSeparator()
         for action_id, name, text in (("mix.eval", "evaluate", "Evaluate"), ("file.export", "export", "Export…")):
             bar.addWidget(self._tool(action_id, name, text))
@@ -137,14 +138,17 @@ class MainWindow(QMainWindow):
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.NoContextMenu)
 
     def _tool(self, action_id: str, name: str, text: str) -> QToolButton:
-        """A labelled button of the toolbar that follows an action without taking its long title."""
+        """A button of the toolbar that follows an action without taking its long title; an icon alone without text."""
         action, button = self.commands[action_id], QToolButton()
         button.setObjectName(f"tool-{action_id}")
         button.setText(text)
         primary = action_id == "file.export"
         button.setIcon(icon(name, "on_accent" if primary else "text"))
         button.setProperty("primary", primary)
-        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        style = Qt.ToolButtonStyle
+        button.setToolButtonStyle(style.ToolButtonTextBesideIcon if text else style.ToolButtonIconOnly)
+        button.setAutoRaise(not text)
+        button.setAccessibleName(text or name.capitalize())
         button.clicked.connect(lambda _=False: action.trigger())
 
         def follow() -> None:

@@ -26,6 +26,7 @@ def desk(qtbot: QtBot, qapp: QApplication, monkeypatch: pytest.MonkeyPatch) -> I
     )
     made = Desk(qapp)
     made.start([])
+    made.features.complete()  # what the first key or click does
     qtbot.waitExposed(made.window)
     yield made
     qapp.setProperty("forced", True)
@@ -43,7 +44,7 @@ def settled(qtbot: QtBot) -> Callable[[Desk], None]:
     def wait(desk: Desk) -> None:
         calm = 0
         while calm < 4:  # the end of one job may start the next
-            qtbot.waitUntil(lambda: not desk.workspace.runner.is_busy, timeout=30_000)
+            qtbot.waitUntil(lambda: not desk.workspace.runner.is_busy, timeout=90_000)
             qtbot.wait(25)
             calm = 0 if desk.workspace.runner.is_busy else calm + 1
 

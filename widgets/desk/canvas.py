@@ -186,7 +186,9 @@ class MergeCanvas(QWidget):
 
     def selectedCells(self) -> tuple[Cell, ...]:
         """Selected coefficients, row by row."""
-        return tuple((self._state.experts[r].id, int(c)) for r, c in np.argwhere(self._board.table.chosen))
+        chosen, experts = self._board.table.chosen, self._state.experts
+        places = (divmod(i, chosen.shape[1]) for i in np.flatnonzero(chosen).tolist())
+        return tuple((experts[row].id, column) for row, column in places)
 
     def setSelectedCells(self, cells: Iterable[Cell]) -> None:
         """Select exactly these coefficients without emitting `selectionChanged`."""

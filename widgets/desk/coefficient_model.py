@@ -83,7 +83,7 @@ class CoefficientModel(QAbstractTableModel):
             return
         edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
         for first, after in edges.reshape(-1, 2).tolist():
-            self.dataChanged.emit(self.index(top, first), self.index(bottom, after - 1))
+            self.dataChanged.emit(self.createIndex(top, first), self.createIndex(bottom, after - 1))
 
     def expert_row(self, index: Index) -> int:
         """Row among the experts, or -1 for a pinned row or no index at all."""

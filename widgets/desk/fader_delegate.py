@@ -138,9 +138,12 @@ class FaderDelegate(QStyledItemDelegate):
         return fader_geometry(cell, state.low, state.high, self._metrics.height(), shown, dpr)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
-        """Paint one cell."""
-        state, row, column = self._model.state, index.row(), index.column()
-        cell, top = option.rect, self._model.top
+        """Paint one cell, as views ask for it that do not paint themselves."""
+        self.paint_cell(painter, option.rect, index.row(), index.column())
+
+    def paint_cell(self, painter: QPainter, cell: QRect, row: int, column: int) -> None:
+        """Paint one cell: a coefficient, or a number of a pinned row."""
+        state, top = self._model.state, self._model.top
         chosen = row < len(self.chosen) and bool(self.chosen[row, column])
         painter.save()
         if row < top:

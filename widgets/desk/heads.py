@@ -210,10 +210,15 @@ class MetricHeads(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._heads: list[MetricHead] = []
+        self._shown: tuple[object, ...] = ()
 
     def setState(self, state: DeskState, heights: Sequence[int]) -> None:
         """Show the pinned rows of a state, with the heights of their rows."""
         pinned = state.pinned
+        shown = (*((m.id, m.title, m.quality, m.tooltip, m.parts, m.colours) for m in pinned), *heights, self.width())
+        if shown == self._shown:  # a fader changes none of it
+            return
+        self._shown = shown
         while len(self._heads) < len(pinned):
             self._heads.append(MetricHead(self))
         y = 0

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
 from widgets.desk.fader_delegate import FaderDelegate
 from widgets.desk.inks import inks
+from widgets.desk.painting import paint_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,7 @@ class PinnedStrip(QTableView):
             painter = QPainter(self.viewport())
             painter.fillRect(QRect(right, 0, max(0, self.width() - right), self.height()), inks().band)
             painter.end()
-        super().paintEvent(event)
+        paint_cells(self, self.painter, event)
 
     def keyboardSearch(self, search: str) -> None:
         """Letters do nothing here."""

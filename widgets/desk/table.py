@@ -23,6 +23,7 @@ from widgets.desk.column_header import ColumnHeader
 from widgets.desk.fader_delegate import FaderDelegate
 from widgets.desk.inks import inks
 from widgets.desk.mouse import FaderMouse
+from widgets.desk.painting import paint_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -336,7 +337,7 @@ class DeskTable(QTableView):
         """The floor right of the last column, then the cells."""
         if self.painter.face != "curve":
             self._clear_beyond(event.rect())
-            super().paintEvent(event)
+            paint_cells(self, self.painter, event)
 
     def _clear_beyond(self, rect: QRect) -> None:
         """Fill what no cell covers; Qt leaves that to us because the viewport is opaque."""

@@ -27,7 +27,9 @@ _PARTS = {"enc": "encoder layer", "dec": "decoder layer", "in": "input block", "
 
 def plain(text: str) -> str:
     """The text such that Qt shows it letter by letter: no markup, no control or direction characters."""
-    kept = "".join(c for c in text if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf"))
+    kept = text
+    if not text.isprintable():  # seldom
+        kept = "".join(c for c in text if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf"))
     if Qt.mightBeRichText(kept):
         kept = kept.replace("<", "‹").replace(">", "›")
     return kept
