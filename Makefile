@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
@@ -23,8 +24,9 @@ types: $(VENV)/.dev
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
 
+# Three workers for two cores: a third of the time tests wait for processes and timers.
 pytest: $(VENV)/.dev
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -n 2
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 bench: $(VENV)/.dev
 	QT_QPA_PLATFORM=offscreen $(BIN)/python -m tests.benchmarks
@@ -48,6 +50,7 @@ $(VENV)/.torch:
 	bash packaging/system_libs.sh
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Mixdown needs Python 3.11 or newer.")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Try: apt-get install python3-venv"; exit 1; }
+	@echo "Installing torch 2.13.0 and all else into $(VENV): some minutes, once."
 	$(BIN)/python -m pip install -q torch==2.13.0
 	touch $@
 

@@ -15,7 +15,6 @@ from app import served
 from app.adding import plural
 from app.problems import as_problem
 from app.workbench import model_ref
-from engine.bundle.opening import Bundle, open_bundle
 from engine.errors import MixdownError
 from engine.files import members
 from engine.files.checkpoint import open_checkpoint
@@ -27,6 +26,7 @@ from engine.recipe.recipe import ModelRef
 
 if TYPE_CHECKING:
     from app.desk import Desk
+    from engine.bundle.opening import Bundle
 
 WAIT_MS = 80
 """Tasks of one bundle that are missed within this time are restored together."""
@@ -96,6 +96,8 @@ class BundleDrop(QObject):
         around = [Path(ref.path) for ref in refs if members.split(Path(ref.path)) is None]
 
         def work(_: Token) -> Found:
+            from engine.bundle.opening import open_bundle  # not while the window starts
+
             bundle = open_bundle(Path(path))
             wanted = tasks or tuple(entry.name for entry in bundle.manifest.tasks)
             return Found(bundle, served.cache().base_for(bundle, _opened(around)), wanted)

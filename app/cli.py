@@ -130,7 +130,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     inspect.add_argument("--values", action="store_true", help="also read all weights and look for NaN and infinity")
     inspect.add_argument("--json", action="store_true", help="print JSON")
     evaluate = commands.add_parser("eval", help="score a model on tasks")
-    evaluate.add_argument("model", metavar="MODEL")
+    evaluate.add_argument("model", metavar="MODEL", help="a model folder, a file, or BUNDLE/TASK")
     evaluate.add_argument(
         "--task", action="append", required=True, metavar="FILE", help="a .task.json file; repeatable"
     )
@@ -169,7 +169,8 @@ def _add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     merge.add_argument("--base", metavar="[NAME=]PATH", help="the common ancestor: a file or folder")
     merge.add_argument("--expert", action="append", default=[], metavar="[NAME=]PATH", help="a fine-tune; repeatable")
     merge.add_argument("--method", default="task_arithmetic", help="see `main.py methods` (default: %(default)s)")
-    merge.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a method parameter")
+    merge.add_argument("--param", action="append", default=[], metavar="NAME=VALUE",
+                       help="a method parameter; of parts: density@EXPERT, density[attn], density[:3]")  # fmt: skip
     merge.add_argument("--set", action="append", default=[], dest="sets", metavar="SELECTION",
                        help='coefficients, for instance "chat : attn : 3-6 = 0.7"; in order; repeatable')  # fmt: skip
     merge.add_argument("--gain", action="append", default=[], dest="gains", metavar="NAME=VALUE",
@@ -180,7 +181,8 @@ def _add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     merge.add_argument(
         "--out", required=True, help="new folder, or a .safetensors file; with several recipes: a folder"
     )
-    merge.add_argument("--dtype", default="", choices=("", "F32", "F16", "BF16", "F64"), help="default: as the base")
+    merge.add_argument("--dtype", default="", choices=("", "F32", "F16", "BF16", "F64"), metavar="TYPE",
+                       help="F32, F16, BF16 or F64 (default: as the base)")  # fmt: skip
     merge.add_argument("--shard-size", default="5GB", metavar="SIZE", help="for instance 500MB (default: %(default)s)")
     merge.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     merge.add_argument("--threads", type=int, default=0, help="worker threads (default: one for each core)")

@@ -12,6 +12,13 @@ from shiboken6 import isValid
 from app.actions import ACTIONS, MENUS, WHEN, Action
 from widgets.dialogs.state import PaletteEntry
 
+GROUPS = frozenset({
+    "file.save", "file.convert_pickle", "file.export", "file.quit", "edit.preferences", "mix.soup", "mix.add_task",
+    "mix.pin", "mix.hold_b", "mix.copy_command", "mix.clear_overrides", "mix.reset", "desk.finer", "desk.mute",
+    "view.models", "view.overlap", "view.layout", "view.next_pane", "help.about",
+})  # fmt: skip
+"""Actions with a line above them in their menu."""
+
 
 class Commands(QObject):
     """One QAction for each entry of the table.
@@ -31,6 +38,8 @@ class Commands(QObject):
             menu.setToolTipsVisible(True)
             for action in ACTIONS:
                 if action.menu == name:
+                    if action.id in GROUPS:
+                        menu.addSeparator()
                     menu.addAction(self._actions[action.id])
 
     def __getitem__(self, action_id: str) -> QAction:

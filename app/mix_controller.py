@@ -9,7 +9,7 @@ from app.workspace import Workspace
 from engine.errors import MixdownError
 from engine.methods import registered
 from engine.methods.spec import Method, Value
-from engine.recipe.per_expert import split
+from engine.recipe.per_expert import parts
 from engine.recipe.recipe import Recipe
 from widgets.panels.method_panel import MethodPanel
 from widgets.panels.sentence import Sentence
@@ -33,11 +33,12 @@ class MixController(QObject):
     ) -> None:
         super().__init__(parent)
         self._workspace = workspace
-        self._views = (sentence, panel)
+        self._sentence, self._panel, self._is_filled = sentence, panel, False
         sentence.methodChosen.connect(self.choose)
         sentence.paramEdited.connect(self._on_param)
         panel.paramEdited.connect(self._on_param)
         self._shown: object = None
+        self._state = SentenceState()
         workspace.store.recipeChanged.connect(self._on_recipe)
 
     def _on_recipe(self, recipe: Recipe) -> None:
@@ -50,7 +51,7 @@ class MixController(QObject):
     def refresh(self, *_: object) -> None:
         """Show the recipe as it is now."""
         recipe, method = self._workspace.recipe, self._workspace.method
-        state = SentenceState(
+        self._state = SentenceState(
             base=recipe.base.name if recipe.base else "",
             experts=tuple(e.name for e in recipe.experts),
             heard=sum(recipe.is_heard(e.id) for e in recipe.experts),
@@ -59,8 +60,14 @@ class MixController(QObject):
             params=method.params,
             values=method.complete(dict(recipe.params)),
         )
-        for view in self._views:
-            view.set_state(state)
+        self._sentence.set_state(self._state)
+        if self._is_filled:
+            self._panel.set_state(self._state)
+
+    def fill(self) -> None:
+        """From now on fill the method panel, too; not while the window starts with its tab behind another one."""
+        self._is_filled = True
+        self._panel.set_state(self._state)
 
     def choose(self, method_id: str) -> None:
         """Take another method; parameters of the same name keep their values where they are allowed."""
@@ -68,8 +75,10 @@ class MixController(QObject):
         if method.id == recipe.method:
             return
         kept: dict[str, Value] = {}
+        one = method.one_for_all(method.complete({}))
         for name, value in recipe.params:
-            if name != "scale" and split(name)[0] in {p.name for p in method.params}:
+            own, _, place = parts(name)
+            if own != "scale" and own in {p.name for p in method.params} and not (place and own in one):
                 try:
                     kept[name] = method.param(name).parse(value)
                 except MixdownError:
@@ -77,8 +86,12 @@ class MixController(QObject):
         self._workspace.store.apply(recipe.with_method(method.id, kept), f"Merge by {method.title}")
 
     def _on_param(self, name: str, value: object, gesture: str) -> None:
-        method, (_, expert) = self._workspace.method, split(name)
+        method, (own, expert, place) = self._workspace.method, parts(name)
         whose = f" of {expert}" if expert else ""
+        if place and value is None:
+            text = f"Use the same {method.param(own).label} everywhere"
+            self._workspace.store.apply(self._workspace.recipe.without_places(own), text, gesture)
+            return
         if value is None:
             text = f"Take {method.param(name).label}{whose} from all experts"
             self._workspace.store.apply(self._workspace.recipe.without_param(name), text, gesture)

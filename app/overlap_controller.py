@@ -69,6 +69,7 @@ class OverlapController(QObject):
         for signal in (workspace.store.recipeChanged, workspace.live.gramChanged, workspace.modelsChanged,
                        self.links.changed, workspace.settingsChanged):  # fmt: skip
             signal.connect(self._later)
+        self._later()  # the views may be on show already
 
     def _later(self, *_: object) -> None:
         if self._dock.isVisible() and not self._soon.isActive():

@@ -36,7 +36,7 @@ def basis(found: Overlap | Magnitudes | None) -> str:
     """Whether the numbers are exact or a first look: ", exact" or ", sample of 1.5 % of the weights"."""
     if found is None:
         return ""
-    return ", exact" if found.share >= 1 else f", sample of {found.share:.1%} of the weights; exact follows"
+    return ", exact" if found.share >= 1 else f", sample of {100 * found.share:.1f} % of the weights; exact follows"
 
 
 def cosine_view(gram: Gram | None, names: Sequence[str], groups: Sequence[int] | None = None, where: str = "") -> Heat:

@@ -103,7 +103,7 @@ class ProjectStore(QObject):
         """Write the project file.
 
         Raises:
-            WriteProblem: if it cannot be written; the old file survives.
+            WriteProblem: if it cannot be written; the file is the old one, or whole and new if its message says so.
         """
         save_project(self._recipe, path, pins=self.pins)
         self.path, self._saved, self._saved_pins = path, self._recipe, self.pins

@@ -9,6 +9,7 @@ from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QInputDialog
 
 from app import selection
+from app.side_docks import with_overlap
 from engine.files.model import Layout
 from engine.recipe import act, edit, select
 from engine.recipe.recipe import Recipe
@@ -34,9 +35,9 @@ class SelectionActions(QObject):
         self._desk, self._workspace = desk, desk.workspace
         self._links = desk.overlap.links
         self._panel: OverlapPanel | None = None
-        desk.overlap.made.connect(self._connect)
         desk.overlap.refreshed.connect(self.refresh)
         self._links.changed.connect(self.refresh)
+        with_overlap(desk, self._connect)
 
     def _connect(self, panel: OverlapPanel) -> None:
         self._panel, bar = panel, panel.bar

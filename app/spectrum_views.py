@@ -67,11 +67,11 @@ class SpectrumViews(QObject):
 
     def refresh(self) -> None:
         """Show the chosen tensor's spectrum, or measure it."""
-        from widgets.plots.spectrum_view import Spectrum
-
         page, panel = self.page, self._panel
         if page is None or panel is None or not panel.isVisible() or panel.current != VIEW:
             return
+        from widgets.plots.spectrum_view import Spectrum  # only now: it brings pyqtgraph along
+
         inputs, choices = self._workspace.inputs(), self._tensors.choices()
         page.bar.measure.hide()
         if inputs is None or not choices:

@@ -50,6 +50,7 @@ class _StackStrip(QObject):
         self._note.helpRequested.connect(lambda: desk.dialogs.help("mergekit"))
         for signal in (desk.workspace.store.recipeChanged, desk.workspace.modelsChanged):
             signal.connect(lambda *_: self._later.start())
+        self._later.start()
 
     def refresh(self) -> None:
         """Say what the recipe does now."""

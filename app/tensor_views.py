@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
 from app.project import without_hashes
 from app.selection import made as selected
+from app.side_docks import with_overlap
 from app.spectrum_views import SpectrumViews
 from app.tensor_work import First, Look, Place, Session
 from engine.analyse.bitmap import Mode, Reading
@@ -35,8 +36,8 @@ def install(desk: Desk) -> Mapping[str, Callable[..., None]]:
     """Add the tensor and spectrum tabs when the overlap views are made."""
     views = TensorViews(desk)
     spectrum = SpectrumViews(desk, views)
-    desk.overlap.made.connect(views.add_to)
-    desk.overlap.made.connect(spectrum.add_to)
+    with_overlap(desk, views.add_to)
+    with_overlap(desk, spectrum.add_to)
     return {}
 
 
@@ -189,17 +190,19 @@ class TensorViews(QObject):
 
     def _look_again(self, inputs: Inputs) -> None:
         """Show the present mode: exact if it is known, else a sample first."""
-        from widgets.plots.bitmap_state import TITLES, Bitmap
+        from widgets.plots.bitmap_state import CHOOSES, PER_EXPERT, TITLES, Bitmap, lettered
 
         session, look = self._session, self._look
         if session is None or inputs.base is None:
             return
         shape = inputs.base.tensors[self.tensor].shape
         rows, columns = shape[0], int(np.prod(shape[1:]))
-        whose = f", {inputs.names[look.expert]}" if look.expert >= 0 and look.mode in ("kept", "magnitude") else ""
+        one = look.expert >= 0 and look.mode in CHOOSES
+        whose = f", {lettered(look.expert, inputs.names)}" if one else ""
+        pixels = look.expert if look.mode in PER_EXPERT else -1
         before = self._state
         self._state = Bitmap(
-            title=f"{TITLES[look.mode]}{whose}  {rows} × {columns}", key=f"{id(session)}|{look.mode}:{look.expert}",
+            title=f"{TITLES[look.mode]}{whose}  {rows} × {columns}", key=f"{id(session)}|{look.mode}:{pixels}",
             tensor=self.tensor, rows=rows, columns=columns, names=inputs.names, mode=look.mode, expert=look.expert,
             grid=before.grid if before is not None else (("",), (("being read",),)),
             meaning=self._meaning(session),
@@ -221,6 +224,8 @@ class TensorViews(QObject):
         text = SENTENCES[self._look.mode]
         if self._look.mode == "kept":
             text = f"{text}: {session.mask}." if session.mask else f"{text}. The mask is being measured…"
+        if self._look.mode == "owner" and self._look.expert >= 0:
+            text = f"{text} Grey: another expert's."
         return f"{note}{text}"
 
     def _show(self, **changes: Any) -> None:

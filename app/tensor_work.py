@@ -240,4 +240,4 @@ def _text(value: float, mode: Mode, names: Sequence[str]) -> str:
         return "–"
     if mode == "magnitude":
         return f"{value:.3g}"
-    return f"{value:+.3f}".replace("-", "−") if mode == "sign" else f"{value:.1%}"
+    return f"{value:+.3f}".replace("-", "−") if mode == "sign" else f"{100 * value:.1f} %"

@@ -13,6 +13,7 @@ from engine import steps
 from engine.merge.inputs import Inputs
 from engine.merge.models import tensor_coefficients
 from engine.merge.plan import Plan, TensorJob
+from engine.recipe.places import at
 from engine.steps.elect import Ballot
 from engine.steps.trim import Cut
 
@@ -65,7 +66,7 @@ def rule_of(plan: Plan, inputs: Inputs, job: TensorJob, stats: object) -> Rule:
     """
     column = tensor_coefficients(plan.recipe, inputs, plan.method, [job.name])[:, 0]
     order = tuple(inputs.names.index(name) for name in plan.models.names)
-    ballot, params = _ballot(stats), plan.params
+    ballot, params = _ballot(stats), at(plan.params, job.name)
     common = (tuple(float(w) for w in column), order)
     if "strictness" in params:
         level = float(params["strictness"])

@@ -125,7 +125,7 @@ class MaskCounter:
         strictness: The L values of lambda.
     """
 
-    piece = 1 << 15
+    piece = 1 << 16
 
     def __init__(self, groups: int, experts: int, strictness: NDArray[np.float64]) -> None:
         self._strictness = strictness

@@ -125,7 +125,7 @@ def find_base(
     name = printable(bundle.manifest.base_name, 100)
     if base is None:
         raise Mismatch(f"The bundle needs its base, {name}, which it does not include.",
-                       where=str(bundle.path), hint="Say where the base is.")  # fmt: skip
+                       where=str(bundle.path), hint="Say where the base is (--base PATH).")  # fmt: skip
     for tensor in sorted(bundle.trainable):
         info, multi = base.tensors.get(tensor), bundle.tensor(multi_name(tensor))
         if info is None or info.shape != multi.shape or not info.is_float:

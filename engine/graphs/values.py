@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, cast
 
 Choice = Literal["auto", "torch", "onnxruntime"]
@@ -126,7 +125,9 @@ def measured_from(raw: object) -> Measured | None:
 
 
 def _version(package: str) -> str:
+    import importlib.metadata  # brings the e-mail package along: not while the window starts
+
     try:
-        return version(package)
-    except PackageNotFoundError:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
         return ""

@@ -103,8 +103,9 @@ def explain(first: Recipe, second: Recipe, layout: Layout, gram: Gram) -> Explai
 def _factors(recipe: Recipe, layout: Layout) -> Floats:
     """(T, G) factor with which every task vector enters the merge."""
     method = find(recipe.method)
-    values = effective(recipe, group_spots(layout), method.coefficient)
-    made: Floats = method.factors(values, dict(recipe.params), [e.name for e in recipe.experts])
+    spots = group_spots(layout)
+    values = effective(recipe, spots, method.coefficient)
+    made: Floats = method.factors(values, dict(recipe.params), [e.name for e in recipe.experts], spots)
     return made
 
 

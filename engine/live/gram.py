@@ -69,23 +69,38 @@ def live_metrics(gram: Gram, factors: np.ndarray, columns: np.ndarray) -> LiveMe
         The metrics; every 0/0 is 0.
     """
     matrix, weights = gram.matrix, factors.T  # (G, T, T), (G, T)
+    own, norms, base = _still(gram, columns)
     pulled = np.einsum("gts,gs->gt", matrix, weights)  # <tau_t, delta> by group
     power = weights * pulled  # (G, T): what expert t adds to |delta|^2
-    own = np.einsum("gtt->gt", matrix)
-    change_sq = columns @ power.sum(1)  # (C,)
-    tau_sq = columns @ own  # (C, T)
+    count = weights.shape[1]
+    summed = columns @ np.concatenate((pulled, power, np.square(weights) * own), axis=1)  # (C, 3T): groups of a column
+    along, shares, squares = summed[:, :count], summed[:, count : 2 * count], summed[:, 2 * count :]
+    change_sq = shares.sum(1)  # (C,)
     change = np.sqrt(np.maximum(change_sq, 0.0))
-    norms = np.sqrt(np.maximum(tau_sq, 0.0))
-    base = np.sqrt(columns @ np.square(gram.base_norm))
-    parts = np.sqrt(np.maximum(columns @ (np.square(weights) * own), 0.0)).sum(1)
+    parts = np.sqrt(np.maximum(squares, 0.0)).sum(1)
     return LiveMetrics(
         change=change,
         relative=_ratio(change, base),
-        cosine=_ratio((columns @ pulled).T, (norms * change[:, None]).T),
-        share=_ratio((columns @ power).T, np.broadcast_to(change_sq, (weights.shape[1], len(change)))),
+        cosine=_ratio(along.T, (norms * change[:, None]).T),
+        share=_ratio(shares.T, np.broadcast_to(change_sq, (count, len(change)))),
         cancelled=np.clip(1.0 - _ratio(change, parts), 0.0, 1.0) * (parts > 0),
         norms=norms.T,
     )
+
+
+_Still = tuple[np.ndarray, np.ndarray, np.ndarray]
+_known: tuple[Gram, np.ndarray, _Still] | None = None
+
+
+def _still(gram: Gram, columns: np.ndarray) -> _Still:
+    """What no coefficient changes: (G, T) squared norms by group, (C, T) norms and (C,) the base's by column."""
+    global _known
+    known = _known
+    if known is None or known[0] is not gram or known[1] is not columns:  # the same ones at every fader event
+        own = np.einsum("gtt->gt", gram.matrix)
+        norms = np.sqrt(np.maximum(columns @ own, 0.0))
+        known = _known = gram, columns, (own, norms, np.sqrt(columns @ np.square(gram.base_norm)))
+    return known[2]
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

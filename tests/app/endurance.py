@@ -1,7 +1,7 @@
 """A window in which faders are moved and mixes exported again and again.
 
-`python -m tests.app.endurance MOVES MERGES`. The first quarter warms everything up (caches, memory pools, torch).
-Prints JSON: megabytes after it and at the end, open files, and what the undo stack has taken.
+`python -m tests.app.endurance MOVES MERGES [live]`; "live": the preview is on. The first quarter warms everything up
+(caches, memory pools, torch). Prints JSON: megabytes after it and at the end, open files, length of the undo stack.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
     jobs.NICE = 0  # on a busy machine workers that step back would hardly get on
 
     desk = Desk(app)
-    desk.workspace.change_settings(auto_eval=False)
+    desk.workspace.change_settings(auto_eval=False, live="live" in sys.argv)
     desk.start([])
     while desk.desk.board is None or desk.workspace.runner.is_busy:
         QTest.qWait(20)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -152,3 +154,18 @@ def test_recipe_without_experts_is_refused(tmp_path: Path, capsys: pytest.Captur
     save_project(Recipe(), tmp_path / "empty.mixdown")
     assert cli.run(["merge", str(tmp_path / "empty.mixdown"), "--out", str(tmp_path / "x")]) == 1
     assert "no experts" in capsys.readouterr().err
+
+
+def test_every_command_is_on_the_help_page() -> None:
+    text = (ROOT / "resources/help/cli.md").read_text("utf-8")
+    commands = next(a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction))
+    assert {f"| `{action.dest.split()[0]}` |" for action in commands._choices_actions} <= set(
+        re.findall(r"^\| `[\w-]+` \|", text, re.MULTILINE)
+    )
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "resources").rglob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))]
+    assert len(links) > 40
+    assert [(page.name, link) for page, link in links if ":" not in link and not (page.parent / link).exists()] == []

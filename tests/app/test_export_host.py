@@ -56,19 +56,29 @@ class Case:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    return big_models(tmp_path_factory.mktemp("big"), experts=2, tensors=12)
+    return big_models(tmp_path_factory.mktemp("big"), experts=2, tensors=6)
 
 
 @pytest.fixture
-def case(models: Recipe, tmp_path: Path) -> Iterator[Case]:
+def inputs(models: Recipe) -> Inputs:
     from app.workbench import open_recipe
 
-    inputs = open_recipe(models).inputs
-    job = ExportJob(models, tmp_path / "out" / "merged", ExportOptions(), "cpu", 1, export_job.stamps_of(inputs))
+    return open_recipe(models).inputs
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[ExportHost]:
+    """One for all tests, as in a window: a worker is replaced only when it has died."""
     host = ExportHost()
-    host.warm()
-    yield Case(job, inputs, host)
+    yield host
     host.close()
+
+
+@pytest.fixture
+def case(models: Recipe, inputs: Inputs, host: ExportHost, tmp_path: Path) -> Case:
+    job = ExportJob(models, tmp_path / "out" / "merged", ExportOptions(), "cpu", 1, export_job.stamps_of(inputs))
+    host.warm()
+    return Case(job, inputs, host)
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 30.0) -> float:
@@ -205,10 +215,12 @@ def test_jobs_survive_the_pipe() -> None:
     assert export_job.job_from_json(export_job.job_to_json(job)) == job
 
 
-def test_small_exports_stay_in_the_thread_and_large_ones_do_not(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_exports_stay_in_the_thread_and_large_ones_do_not(
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(export_host.VARIABLE, raising=False)
-    assert not export_host._in_process(case.inputs)
+    assert not export_host._in_process(inputs)
     monkeypatch.setattr(export_host, "LARGE_BYTES", 1)
-    assert export_host._in_process(case.inputs)
+    assert export_host._in_process(inputs)
     monkeypatch.setenv(export_host.VARIABLE, "thread")
-    assert not export_host._in_process(case.inputs)
+    assert not export_host._in_process(inputs)

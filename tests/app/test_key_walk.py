@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QMenu, QScrollArea, QTableWidget, QTabWidget, QWidget
+from PySide6.QtWidgets import QApplication, QMenu, QPushButton, QScrollArea, QTableWidget, QTabWidget, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.actions import MENUS
 from app.desk import Desk
+from app.task_wizard import TaskWizardController
 from tests.app.key_walk import NONE, complaints, inside, press, spoken, walk
-from tests.app.models import write_family
+from tests.app.models import write_family, write_model
+from widgets.dialogs.close_jobs import CloseJobsDialog
+from widgets.dialogs.recover import RecoverDialog, RecoverState
+from widgets.dialogs.task_wizard import TaskWizard
+from widgets.dialogs.task_wizard_state import STEPS
 from widgets.panels.method_panel import HelpText
 from widgets.plots.frame import PlotFrame
 
@@ -121,6 +127,82 @@ def test_windows_beside_the_desk_are_walked_and_left_by_escape(keys: Desk, qtbot
         assert not dialog.isVisible(), opened
         keys.window.activateWindow()
         assert QTest.qWaitForWindowActive(keys.window, 2000)
+
+
+def test_an_empty_desk_is_walked_and_every_empty_view_is_heard(desk: Desk, settled: Settled) -> None:
+    window = desk.window
+    window.resize(1440, 900)
+    window.activateWindow()
+    assert QTest.qWaitForWindowActive(window, 2000)
+    press(KEY.Key_Tab)
+    stops = walk()
+    assert complaints(stops) == []
+    for pane in (window.shelf, window.welcome, window.scores):
+        assert any(pane is s.widget or pane.isAncestorOf(s.widget) for s in stops), pane
+    press(KEY.Key_B, MOD.ControlModifier)
+    settled(desk)
+    assert QTest.qWaitForWindowActive(window, 2000)
+    panel = desk.overlap.panel()
+    tabs = panel.findChild(QTabWidget).tabBar()
+    for _ in range(tabs.count()):
+        tabs.setFocus(Qt.FocusReason.TabFocusReason)
+        assert complaints(walk(within=window.docks["overlap"])[:-1]) == [], panel.current
+        assert panel.frame(panel.current).view.state.empty, f"{panel.current} does not say what to do"
+        tabs.setFocus(Qt.FocusReason.TabFocusReason)
+        press(KEY.Key_Right)
+
+
+def test_questions_are_walked_and_escape_changes_nothing(keys: Desk, tmp_path: Path) -> None:
+    own, other = tmp_path / "merged", tmp_path / "thesis"
+    write_model(own, {})
+    other.mkdir()
+    (other / "chapter.txt").write_text("mine")
+    rows = (("λ", "0.3", "0.4"), ("Expert", "chat", "code"))
+    state = RecoverState(project="mix.mixdown", saved="yesterday", recovered="today", newer=True, rows=rows)
+    recover = RecoverDialog(state, keys.window)
+    answers: list[object] = []
+    questions: dict[str, Callable[[], object]] = {
+        "recovered work": recover.exec,
+        "an export there": lambda: answers.append(keys.dialogs.ask_replace(own)),
+        "something else there": lambda: answers.append(keys.dialogs.ask_replace(other)),
+        "running jobs": lambda: answers.append(CloseJobsDialog(["Exporting a", "Exporting b"], keys.window).ask()),
+    }
+
+    def look(dialog: QWidget) -> None:
+        stops = walk()
+        assert complaints(stops) == [], dialog
+        buttons = [b for b in dialog.findChildren(QPushButton) if b.isEnabled()]
+        assert {id(b) for b in buttons} <= {id(s.widget) for s in stops}, dialog
+        press(KEY.Key_Escape)
+        assert not dialog.isVisible()
+
+    before = QApplication.focusWidget()
+    for what, ask in questions.items():
+        inside(ask, look)
+        keys.window.activateWindow()
+        assert QTest.qWaitForWindowActive(keys.window, 2000)
+        assert QApplication.focusWidget() is before, what
+    assert (recover.answer, answers) == ("recovered", [None, None, "stay"])
+
+
+def test_every_step_of_the_task_wizard_is_walked(keys: Desk, tmp_path: Path, qtbot: QtBot, settled: Settled) -> None:
+    data = tmp_path / "reviews.csv"
+    data.write_text("sentence,label\n" + "".join(f"film number {i},{'good' if i % 2 else 'bad'}\n" for i in range(40)))
+    wizard_of = keys.findChild(TaskWizardController)
+    wizard_of.open(str(data))
+    settled(keys)
+    wizard = QApplication.activeWindow()
+    assert isinstance(wizard, TaskWizard) and wizard.state.columns
+    wizard.set_state(replace(wizard.state, problems=("",) * len(STEPS), busy=""))  # the base has no tokenizer
+    wizard.go(0)
+    for step in range(len(STEPS)):
+        assert wizard.step == step
+        assert complaints(walk()) == [], STEPS[step]
+        press(KEY.Key_Right, MOD.AltModifier) if step < len(STEPS) - 1 else None
+    press(KEY.Key_Left, MOD.AltModifier)
+    assert wizard.step == len(STEPS) - 2
+    press(KEY.Key_Escape)
+    assert not wizard.isVisible()
 
 
 def test_the_palette_runs_a_command_by_keys(keys: Desk) -> None:

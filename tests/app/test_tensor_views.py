@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from app.desk import Desk
 from engine.recipe.recipe import ModelRef, Recipe
 from tests.app.models import WIDTH, write_family
+from widgets.common.colours import expert_colour
 from widgets.plots.bitmap_panel import BitmapPanel
 from widgets.plots.overlap_panel import OverlapPanel
 from widgets.plots.spectrum_view import SpectrumView
@@ -75,6 +76,17 @@ def test_the_tensor_tab_shows_owners_and_reads_the_merge(
     view.canvas.weightChosen.emit(5, 7)
     chosen = desk.overlap.links.current
     assert chosen is not None and chosen.places.layers == ("1",) and len(chosen.places.experts) == 1
+    assert [page.bar.experts.itemText(i)[:2] for i in range(1, 4)] == [
+        "A ",
+        "B ",
+        "C ",
+    ] and page.bar.experts.isVisible()
+    page.bar.expertChosen.emit(1)  # the same pixels, only their colours change
+    assert view.state.title.startswith("Owner, B ") and "Grey" in view.state.meaning and not view.canvas.missing()
+    shot = view.canvas.grab().toImage()
+    seen = {shot.pixelColor(x, y).name() for x in range(0, shot.width(), 3) for y in range(0, shot.height(), 3)}
+    assert expert_colour(1).name() in seen and not {expert_colour(t).name() for t in (0, 2)} & seen
+    page.bar.expertChosen.emit(-1)
     page.bar.buttons["kept"].click()
     qtbot.waitUntil(lambda: "density 0.2" in view.state.meaning, timeout=5_000)
     assert view.state.mode == "kept" and len(view.state.table()[1]) > 1

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
 
+from app import tune_state
 from app.desk import Desk
 from app.lateness import Lateness
 from app.tune_controller import TuneController
+from app.tune_state import Run, Seen
 from engine.methods import find
-from engine.recipe.recipe import Rule
+from engine.preview.surrogate import Estimate
+from engine.recipe.recipe import Recipe, Rule
 from engine.recipe.resolve import group_spots, resolve
 from tests.app.tune_kit import write_family
 
@@ -138,3 +141,30 @@ def test_problems_are_said(desk: Desk, tuning: TuneController, qtbot: QtBot) -> 
     panel.start.click()
     qtbot.waitUntil(lambda: tuning.phase != "running", timeout=60_000)
     assert "depend on each other" in tuning._note
+
+
+def _seen(number: int, true: bool, **values: tuple[str, float]) -> Seen:
+    """A step with a score of every task: (metric, value)."""
+    found = tuple(
+        Estimate(task=task, value=value, low=value * 0.9, high=value * 1.1, correct=0, count=50, loss=0.0, error=0.0,
+                 compared=0, state="exact", metric=metric)
+        for task, (metric, value) in values.items()
+    )  # fmt: skip
+    return Seen(number=number, recipe=Recipe(), estimated=found, true=found if true else None, accepted=True, note="",
+                value=1.0 / (number + 1))  # fmt: skip
+
+
+def test_other_metrics_than_shares_keep_their_unit() -> None:
+    run = Run(start=Recipe(), titles={"lm": "Stories", "quiz": "Quiz"}, chosen=("lm",), rows=50, words="LM")
+    run.add(_seen(0, True, lm=("perplexity", 12.5), quiz=("choice_accuracy", 0.5)))
+    run.add(_seen(1, True, lm=("perplexity", 10.0), quiz=("choice_accuracy", 0.6)))
+    made = tune_state.chart(run)
+    assert made.lines[1].y.tolist() == [12.5, 10.0] and made.y_label == "Perplexity in ppl, lower is better"
+    assert "10.00 ppl" in made.words[1] and "Quiz 60.0 %" in made.words[1]
+    head, body = made.twin
+    assert head[3:6] == ("mean in ppl", "Stories in ppl", "Quiz in %") and body[1][3:6] == ("10.00", "10.00", "60.00")
+    rows = tune_state.table(run)
+    assert rows[0].after.startswith("10.00") and rows[0].change.startswith("−2.50")
+    assert "Stories Perplexity in ppl (lower is better)" in tune_state.basis(run)
+    run.chosen = ("lm", "quiz")
+    assert tune_state.chart(run).y_label.endswith("in %") and len(tune_state.table(run)) == 2, "no mean of two units"

@@ -60,8 +60,9 @@ def test_a_fader_event_resolves_the_recipe_once_and_paints_little(
     mixed.window.docks["inspector"].raise_()
     moved(mixed, 0.5)
     qtbot.wait(150)
-    masks, told = Count(resolve._Masks), list[object]()
-    monkeypatch.setattr(resolve, "_Masks", masks)  # made whenever rules are matched with places
+    made, masks, told = Count(resolve._Masks), Count(resolve._masks_of), list[object]()
+    monkeypatch.setattr(resolve, "_Masks", made)
+    monkeypatch.setattr(resolve, "_masks_of", masks)  # asked whenever rules are matched with places
     model = mixed.window.canvas.table.source
     model.dataChanged.connect(lambda *cells: told.append(cells))
     refreshed = Count(mixed.window.commands.refresh)
@@ -70,7 +71,7 @@ def test_a_fader_event_resolves_the_recipe_once_and_paints_little(
         moved(mixed, 0.5 + 0.001 * (step + 1))
     mixed.inspector.refresh()
     qtbot.wait(150)  # the inspector and the frame come after the drag
-    assert masks.calls == 5
+    assert masks.calls == 5 and made.calls == 0
     assert len(told) <= 5 * 3  # the fader, and the pinned rows together (two runs where one of them stays)
 
 

@@ -176,10 +176,10 @@ def test_only_cells_that_differ_are_painted(qtbot: QtBot, app: QApplication, mon
     canvas = shown(qtbot, state, 1600, 900)
     painted: list[tuple[int, int]] = []
     for view in (canvas._board.table, canvas._board.strip):
-        paint = view.painter.paint
+        paint = view.painter.paint_cell
         monkeypatch.setattr(
-            view.painter, "paint",
-            lambda p, o, index, paint=paint: (painted.append((index.row(), index.column())), paint(p, o, index))[1],
+            view.painter, "paint_cell",
+            lambda p, cell, row, column, paint=paint: (painted.append((row, column)), paint(p, cell, row, column))[1],
         )  # fmt: skip
     values, change = np.array(state.values), np.array(state.metrics[0].values)
     values[5, 17] += 0.1

@@ -253,6 +253,8 @@ def test_parameters_give_way_and_are_counted(show: Callable[..., Any], qapp: QAp
 def test_a_method_is_chosen_from_the_menu(show: Callable[..., Any]) -> None:
     sentence = show(Sentence, sentence_state(), 900, 40)
     heard = wishes(sentence)
+    assert not [a for a in sentence.findChildren(QAction) if a.data()]  # made when the menu is opened
+    find(sentence, QToolButton, "Merge method").menu().aboutToShow.emit()
     actions = {a.data(): a for a in sentence.findChildren(QAction) if a.data()}
     assert set(actions) == set(registered())
     assert actions["ties"].isChecked()

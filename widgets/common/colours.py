@@ -1,14 +1,15 @@
 """Data colours: the same expert has the same colour and letter everywhere.
 
-Okabe-Ito hues (colour-blind safe) plus a letter, never colour alone; beyond eight, hues repeat and
-the letter tells experts apart.
+Hues after Okabe and Ito and four of other lightness, told apart with normal and with red-, green- or blue-blind
+sight, plus a letter, never colour alone; beyond twelve, hues repeat and the letter tells experts apart.
 """
 
 from __future__ import annotations
 
 from PySide6.QtGui import QColor
 
-_HUES = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#b8ac1f", "#8f8f8f")
+_HUES = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#d4c534", "#9b2f5f", "#6a45d8", "#7d5a14",
+         "#f6c0d4", "#5fe08d")  # fmt: skip
 
 
 HUES = len(_HUES)

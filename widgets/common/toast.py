@@ -127,7 +127,7 @@ class Toasts(QObject):
             self._is_arranging = True
             self._arrange()
             self._is_arranging = False
-        return super().eventFilter(watched, event)
+        return False
 
     def _act(self, handle: str, action: str) -> None:
         self._take_down(handle)

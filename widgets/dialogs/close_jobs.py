@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from PySide6.QtWidgets import QDialog, QPushButton, QWidget
+from PySide6.QtWidgets import QPushButton, QWidget
 
 from widgets.common.pieces import Mark, column, dimmed, heading, push, row
 from widgets.common.text import ElidedLabel
+from widgets.dialogs.fitted import FittedDialog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ Answer = Literal["wait", "stop", "stay"]
 _LISTED = 6
 
 
-class CloseJobsDialog(QDialog):
+class CloseJobsDialog(FittedDialog):
     """Asks whether to finish the jobs first, stop them, or stay; closing the question means stay.
 
     Args:

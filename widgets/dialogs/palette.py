@@ -120,6 +120,8 @@ class CommandPalette(QFrame):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Keys of the search box; the window's size; leaving the box closes."""
+        if not self.isVisible():
+            return False
         if watched is self._edit and event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
             return self._key(event)
         if watched is self._edit and event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):

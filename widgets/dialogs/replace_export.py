@@ -6,11 +6,12 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 
 from widgets.common.format import bytes_text
 from widgets.common.pieces import Mark, column, dimmed, heading, labelled, push, row
 from widgets.common.text import ElidedLabel, PlainLabel, plain, tip
+from widgets.dialogs.fitted import FittedDialog
 
 if TYPE_CHECKING:
     from widgets.dialogs.state import ExistingExport
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 Answer = Literal["replace", "keep", "cancel"]
 
 
-class ReplaceExportDialog(QDialog):
+class ReplaceExportDialog(FittedDialog):
     """Asks whether to replace, to keep both, or to cancel; Enter and Esc never replace.
 
     What Mixdown did not make is only replaced after its folder name has been typed.

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
     QFormLayout,
+    QHeaderView,
     QLabel,
     QLineEdit,
     QSizePolicy,
@@ -23,6 +24,7 @@ from widgets.common.text import plain, plain_lines, tip
 from widgets.dialogs.task_wizard_state import TaskWizardState
 
 _POOLS = (("mean", "Mean of all tokens"), ("cls", "First token"))
+_FEW = 4
 _DATA = "Data (*.csv *.tsv *.jsonl *.ndjson *.jsonl.gz *.parquet *.npz *.safetensors)"
 
 
@@ -141,7 +143,6 @@ class DataPage(Page):
         self._table.setShowGrid(False)
         self._table.setAlternatingRowColors(False)
         self._table.horizontalHeader().setHighlightSections(False)
-        self._table.horizontalHeader().setStretchLastSection(True)
         self._table.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self._table.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 8)
         self._hint = dimmed("The first ten rows and what was understood of them will stand here.")
@@ -177,8 +178,12 @@ class DataPage(Page):
                 self._table.setItem(at, column_at, item)
         self._table.resizeColumnsToContents()
         widest = self.fontMetrics().averageCharWidth() * 56
+        header, last = self._table.horizontalHeader(), len(columns) - 1
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         for at in range(len(columns)):
             self._table.setColumnWidth(at, min(self._table.columnWidth(at) + 12, widest))
+        if 0 <= last < _FEW:  # else one scrolls, and the last is as wide as its texts
+            header.setSectionResizeMode(last, QHeaderView.ResizeMode.Stretch)
 
 
 class InputPage(Page):

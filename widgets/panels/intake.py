@@ -52,7 +52,7 @@ class IntakeTable(QTableView):
         head.setHighlightSections(False)
         head.setStretchLastSection(True)
         wide = self.fontMetrics().averageCharWidth()
-        for column, letters in enumerate((30, 8, 13, 15, 10, 20)):
+        for column, letters in enumerate((36, 8, 12, 19, 10, 20)):
             head.resizeSection(column, letters * wide)
         self.setSortingEnabled(True)
         head.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)  # in the order of the drop
@@ -95,6 +95,8 @@ class IntakeDialog(QDialog):
         self.shown.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.title, self.words = bold(PlainLabel(wrap=True), 1.15), dim(PlainLabel(wrap=True))
         self.status = dim(PlainLabel())
+        self._nothing = dim(PlainLabel("No dropped model has this in its name, type or folder. Clear the filter to "
+                                       "see them all; ticks stay.", wrap=True))  # fmt: skip
         self.filter = QLineEdit()
         self.table = IntakeTable(self.model, self.shown, self)
         self._make_buttons()
@@ -135,6 +137,10 @@ class IntakeDialog(QDialog):
         for part in (self.title, self.words, line, self.table, foot):
             column.addWidget(part) if isinstance(part, QWidget) else column.addLayout(part)
         column.setStretch(3, 1)
+        inside = QVBoxLayout(self.table.viewport())
+        self._nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        inside.addWidget(self._nothing)
+        self._nothing.hide()
 
     def start(self, paths: Sequence[str]) -> None:
         """List these models; the rows come in batches."""
@@ -173,6 +179,8 @@ class IntakeDialog(QDialog):
 
     def _on_filter(self, text: str) -> None:
         self.shown.setFilterFixedString(text.strip())
+        self._nothing.setVisible(self.shown.rowCount() == 0)
+        self.all.setEnabled(self.shown.rowCount() > 0)
         self._show_status()
 
     def _show_status(self) -> None:

@@ -51,6 +51,7 @@ class Sentence(QWidget):
         self.state = SentenceState()
         self._groups: list[_Group] = []
         self._methods: tuple[MethodChoice, ...] = ()
+        """What the menu shows; it is filled when it is first opened."""
         self._base, self._experts, self._method = (_word_button(n) for n in ("Base", "Experts", "Merge method"))
         self._more = _word_button("More settings")
         self._more.setAutoRaise(True)
@@ -58,10 +59,12 @@ class Sentence(QWidget):
         self._families: list[QMenu] = []
         self._actions: list[QAction] = []
         self._menu.setToolTipsVisible(True)
+        self._menu.aboutToShow.connect(self.fill_menu)
         self._method.setMenu(self._menu)
         self._method.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._method.setIcon(icon("chevron-down", "dim"))
-        self._method.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
+        self._method.setLayoutDirection(Qt.LayoutDirection.RightToLeft)  # the arrow stands behind the name
+        self._menu.setLayoutDirection(Qt.LayoutDirection.LeftToRight)  # else families open to the left
         self._method.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._method.setObjectName("method-menu")
         self._more.setIcon(icon("settings", "dim"))
@@ -135,19 +138,25 @@ class Sentence(QWidget):
         _say(self._experts, experts_text(state), names or "Drop or choose experts: fine-tunes of the base.")
 
     def _show_methods(self) -> None:
-        state, chosen = self.state, self.state.chosen
+        chosen = self.state.chosen
         _say(self._method, chosen.title if chosen else "choose", chosen.summary if chosen else "How experts are merged")
+        if self._actions:
+            self.fill_menu()
+
+    def fill_menu(self) -> None:
+        """Let the menu show the methods; it does by itself when it is opened."""
+        state = self.state
         if state.methods != self._methods:
             old, self._methods = self._methods, state.methods
             if [(c.id, c.family) for c in old] == [(c.id, c.family) for c in self._methods]:
                 self._update_menu(old)
             else:
-                self._fill_menu()
+                self._make_menu()
         for action in self._actions:
             if action.data() == state.method:
                 action.setChecked(True)
 
-    def _fill_menu(self) -> None:
+    def _make_menu(self) -> None:
         """One submenu a family; a few methods stand in the menu itself, under headings."""
         self._menu.clear()
         for submenu in self._families:

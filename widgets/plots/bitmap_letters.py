@@ -10,11 +10,11 @@ import numpy as np
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QImage, QPainter
 
-from engine.analyse.bitmap import TILE
+from engine.analyse.bitmap import NOBODY, TILE
 from widgets.common.colours import expert_letter
 from widgets.common.theme import theme
 from widgets.desk.inks import readable_on, small
-from widgets.plots.bitmap_state import colour_table, ink_of
+from widgets.plots.bitmap_state import colour_table
 from widgets.plots.bitmap_tiles import Place
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class Letters:
     def _follow(self, view: BitmapView) -> None:
         """Start anew when the letters would look different."""
         state = view.state
-        look = (state.key, state.mode, state.names, state.low, state.high, view.scale, view.devicePixelRatioF(),
-                theme().name, view.font().key())  # fmt: skip
+        look = (state.key, state.mode, state.expert, state.names, state.low, state.high, view.scale,
+                view.devicePixelRatioF(), theme().name, view.font().key())  # fmt: skip
         if look != self._look:
             self._look = look
             self._blocks.clear()
@@ -113,9 +113,10 @@ def _overlapping(first: float, last: float, count: int, cells: int) -> range:
 
 def _texts(view: BitmapView) -> dict[int, tuple[str, QColor]]:
     """The letter of every code that has one, and the colour behind it."""
-    if view.state.mode == "owner":
-        return {t: (expert_letter(t), ink_of(t)) for t in range(min(len(view.state.names), 255))}
     table = colour_table(view.state)
+    if view.state.mode == "owner":
+        experts = range(min(len(view.state.names), NOBODY))
+        return {t: (expert_letter(t), QColor(int(table[t]) & 0xFFFFFF)) for t in experts}
     return {code: (text, QColor(int(table[code]) & 0xFFFFFF)) for code, text in ((1, "−"), (255, "+"))}
 
 

@@ -18,7 +18,7 @@ from widgets.plots.bitmap_view import BitmapView
 from widgets.plots.selected import Marks
 from widgets.plots.state import shown
 
-_SIDE = 430
+_SIDE = 480
 _HEADS = ("Expert", "", "Value", "τ", "Mask")
 
 
@@ -103,7 +103,7 @@ class BitmapPanel(QWidget):
         header = table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column, wide in ((1, 62), (2, 78), (3, 78), (4, 60)):
+        for column, wide in ((1, 62), (2, 80), (3, 80), (4, 76)):
             table.setColumnWidth(column, wide)
 
     def set_state(self, state: Bitmap) -> None:
@@ -165,6 +165,13 @@ class BitmapPanel(QWidget):
         table.setRowCount(count)
         head = {"owner": "owned", "kept": "kept", "magnitude": "mean |τ|"}.get(state.mode, "owned")
         table.setHorizontalHeaderLabels([_HEADS[0], head, *_HEADS[2:]])
+        for c in range(len(_HEADS)):
+            title, side = (
+                table.horizontalHeaderItem(c),
+                Qt.AlignmentFlag.AlignRight if c else Qt.AlignmentFlag.AlignLeft,
+            )
+            if title is not None:
+                title.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
         at_cursor = reading is not None and len(reading.deltas) == count
         for t in range(count):
             cells = [lettered(t, state.names)[len(expert_letter(t)) + 1 :], self._summary(t), "", "", ""]

@@ -9,7 +9,7 @@ import numpy as np
 from PySide6.QtGui import QColor
 
 from engine.analyse.bitmap import MODES, NOBODY, Mode, Summary, magnitude_of
-from widgets.common.colours import expert_colour, expert_letter
+from widgets.common.colours import HUES, expert_colour, expert_letter
 from widgets.common.theme import theme
 from widgets.desk.inks import inks, mix
 from widgets.plots import colour_maps
@@ -24,6 +24,10 @@ SENTENCES: dict[Mode, str] = {
     "conflict": "Share of the changes in each block that go against the sum of all changes.",
 }
 PER_EXPERT: frozenset[Mode] = frozenset({"kept", "magnitude"})
+"""Modes whose pixels say another thing for one expert than for all."""
+
+CHOOSES: frozenset[Mode] = PER_EXPERT | {"owner"}
+"""Modes with a choice of an expert: among the owners it is the only one in colour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,8 @@ class Bitmap:
         columns: Columns of the matrix.
         names: Names of the T experts.
         mode: What a pixel says.
-        expert: Row of the expert that "kept" and "magnitude" are about; -1 for all.
+        expert: Row of the expert that "kept" and "magnitude" are about, or that alone has a colour among the owners;
+            -1 for all.
         low: Code at the lower end of the colours (1 to 255).
         high: Code at the upper end.
         mask: What the mask is, in words.
@@ -82,7 +87,7 @@ class Bitmap:
             return f"about {magnitude_of(code):.2g}"
         if self.mode == "sign":
             return f"{2 * share - 1:+.2f}".replace("-", "−")
-        return f"{share:.0%} {'kept' if self.mode == 'kept' else 'against the sum'}"
+        return f"{100 * share:.0f} % {'kept' if self.mode == 'kept' else 'against the sum'}"
 
 
 def lettered(expert: int, names: tuple[str, ...]) -> str:
@@ -92,7 +97,7 @@ def lettered(expert: int, names: tuple[str, ...]) -> str:
 
 def ink_of(expert: int) -> QColor:
     """Pixel colour of an expert; where the hues repeat they are paler."""
-    colour, again = expert_colour(expert), expert // 8
+    colour, again = expert_colour(expert), expert // HUES
     return mix(colour, inks().text, 0.62) if again else colour
 
 
@@ -103,7 +108,7 @@ def colour_table(state: Bitmap) -> np.ndarray:
     if state.mode == "owner":
         made = np.full(256, nothing.rgb(), np.uint32)
         for t in range(min(len(state.names), NOBODY)):
-            made[t] = ink_of(t).rgb()
+            made[t] = (ink_of(t) if state.expert in (-1, t) else mix(inks().dim, nothing, 0.45)).rgb()
         return made
     position = np.clip((np.arange(256) - state.low) / max(state.high - state.low, 1), 0, 1)
     if state.mode == "kept" and state.expert >= 0:

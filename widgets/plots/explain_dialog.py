@@ -67,10 +67,12 @@ class ExplainDialog(QDialog):
     Signals:
         chosen: (index of the first, index of the second).
         scoreRequested: Score both.
+        stopRequested: Stop scoring.
     """
 
     chosen = Signal(int, int)
     scoreRequested = Signal()
+    stopRequested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -88,7 +90,9 @@ class ExplainDialog(QDialog):
         for page in (self._scores_empty, self.scores):
             self._score_pages.addWidget(page)
         self.score = push("Score both", name="explain-score")
-        self.score.clicked.connect(self.scoreRequested)
+        self.score.clicked.connect(
+            lambda: (self.stopRequested if self.state.is_scoring else self.scoreRequested).emit()
+        )
         for combo in (self.first, self.second):
             combo.activated.connect(lambda _: self.chosen.emit(self.first.currentIndex(), self.second.currentIndex()))
         self._arrange()
@@ -129,8 +133,8 @@ class ExplainDialog(QDialog):
         _fill(self.scores, state.scores)
         self._scores_empty.set_hint(state.score_hint)
         self._score_pages.setCurrentWidget(self.scores if state.scores else self._scores_empty)
-        self.score.setEnabled(state.can_score and not state.is_scoring)
-        self.score.setText("Scoring…" if state.is_scoring else "Score both")
+        self.score.setEnabled(state.can_score or state.is_scoring)
+        self.score.setText("Stop scoring" if state.is_scoring else "Score both")
         self.score.setToolTip("" if state.can_score else state.score_hint)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

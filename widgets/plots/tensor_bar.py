@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QButtonGroup, QCompleter, QHBoxLayout, QPushButton
 from engine.analyse.bitmap import MODES, Mode
 from widgets.common.pieces import CalmComboBox, push
 from widgets.common.text import button_text, plain, tip
-from widgets.plots.bitmap_state import PER_EXPERT, SENTENCES, TITLES
+from widgets.plots.bitmap_state import CHOOSES, SENTENCES, TITLES, lettered
 from widgets.plots.frame import PlotFrame
 
 
@@ -88,9 +88,10 @@ class TensorBar(QWidget):
         for name, button in self.buttons.items():
             button.setChecked(name == mode)
         self.experts.set_choices(
-            [("-1", "all experts"), *((str(i), button_text(name)) for i, name in enumerate(experts))], str(chosen)
+            [("-1", "all experts"), *((str(i), button_text(lettered(i, tuple(experts)))) for i in range(len(experts)))],
+            str(chosen),
         )
-        self.experts.setVisible(mode in PER_EXPERT and len(experts) > 1)
+        self.experts.setVisible(mode in CHOOSES and len(experts) > 1)
 
     def _on_tensor(self, *_: object) -> None:
         """A row was chosen, or a completion that names one."""

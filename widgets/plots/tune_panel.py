@@ -40,7 +40,7 @@ from widgets.plots.tune_state import Row, TuneState, TuneWish
 if TYPE_CHECKING:
     from engine.methods.spec import Value
 
-_PROMISE = "Moves the faders so that your tasks' validation rows come out right more often. Test rows are not used."
+_PROMISE = "Moves the faders so that your tasks score better on their validation rows. Test rows are not used."
 _BLOCKS = (("layer", "layer by layer"), ("group", "kind by kind (finer)"))
 _MOST_SEED = 2**31 - 1
 
