@@ -1,7 +1,7 @@
 """How the outputs here were made: `python make.py` in a venv with mergekit 0.1.5 (torch 2.15, CPU, 1 thread).
 
-Writes inputs.safetensors (four tiny T5 models in float32, encoder and decoder of different depth) and outputs.safetensors
-(case/tensor) beside itself, from the configurations in cases.json. Not run by the tests.
+Writes inputs.safetensors (four tiny T5 models in float32, encoder and decoder of different depth) and
+outputs.safetensors (case/tensor) beside itself, from the configurations in cases.json. Not run by the tests.
 """
 
 from __future__ import annotations
