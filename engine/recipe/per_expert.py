@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 AT = "@"
@@ -37,6 +38,7 @@ def key(param: str, expert: str, place: str = "") -> str:
     return param + (f"[{place}]" if place else "") + (f"{AT}{expert}" if expert else "")
 
 
+@lru_cache(maxsize=4096)
 def parts(name: str) -> tuple[str, str, str]:
     """Parameter, expert and place of a name in a recipe; "" where it is for all experts, or all places."""
     before, opened, rest = name.partition("[")

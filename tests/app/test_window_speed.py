@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QObject
 from pytestqt.qtbot import QtBot
 
 from app import project, quiet
@@ -157,11 +156,13 @@ def test_nothing_is_collected_while_a_library_loads(collecting: None) -> None:
     assert gc.isenabled()
     frozen = gc.get_freeze_count()
     assert frozen > 10_000
+    # objects that a second freeze would count; the count may fall at any time, when a frozen object ends
+    keep: list[list[int]] = [[] for _ in range(1000)]
     with pytest.raises(ValueError, match="no"), quiet.loading("three"):
         raise ValueError("no")
-    assert gc.isenabled() and gc.get_freeze_count() == frozen
+    assert gc.isenabled() and gc.get_freeze_count() <= frozen
     with quiet.loading("two"):
-        keep = [QObject() for _ in range(3)]
-    assert keep and gc.get_freeze_count() == frozen
+        keep.append([])
+    assert len(keep) > 1000 and gc.get_freeze_count() <= frozen
     quiet.release("nobody")
     assert gc.isenabled()
