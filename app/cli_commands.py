@@ -114,6 +114,7 @@ def _merge_one(recipe: Recipe, out: Path, arguments: argparse.Namespace, token: 
         print(f"mixdown: warning: {name} is not the file that the recipe was saved with", file=sys.stderr)
     engine.result()
     from engine.export.folder import ExportOptions, export
+    from engine.export.preflight import preflight
     from engine.merge import forks
     from engine.merge.plan import make_plan
 
@@ -124,6 +125,9 @@ def _merge_one(recipe: Recipe, out: Path, arguments: argparse.Namespace, token: 
         shard_bytes=parse_size(arguments.shard_size), verify=not arguments.no_verify, replace=arguments.replace,
         format=arguments.format,
     )  # fmt: skip
+    if not arguments.json:
+        foreseen = preflight(plan, out, options, threads=arguments.threads or None).findings
+        output.print_findings({out.name: tuple(f for f in foreseen if f.code in ("network-disk", "memory"))}, {})
     cli_onnx.use("torch")
     with output.progress_line(token, quiet=arguments.json):
         device = doctor.pick_device(arguments.device)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 
 from engine.errors import MixdownError, NotEnoughDisk, WriteProblem
 from engine.files.durable import fsync_folder, is_unsupported, sync
 from engine.files.text import printable
 
-__all__ = ["explained", "is_unsupported", "sync", "sync_folder"]
+__all__ = ["explained", "is_unsupported", "network_filesystem", "sync", "sync_folder"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REASONS = {
@@ -20,6 +21,28 @@ _REASONS = {
     errno.ENAMETOOLONG: "The name is too long.",
     errno.EIO: "The disk reports an error.",
 }
+
+
+_FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "davfs", "fuse.sshfs", "fuse.rclone"})
+_OCTAL = re.compile(r"\\([0-7]{3})")  # how the table of mounts writes spaces
+_MOUNTS = Path("/proc/self/mounts")
+
+
+def network_filesystem(folder: Path) -> str:
+    """The kind of a network file system that a folder lies on ("nfs4"), or "" if it is local or nobody says."""
+    try:
+        lines = _MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return ""
+    best, kind = -1, ""
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        mounted = Path(_OCTAL.sub(lambda code: chr(int(code[1], 8)), fields[1]))
+        if folder.is_relative_to(mounted) and len(mounted.parts) >= best:  # a later mount hides an earlier one
+            best, kind = len(mounted.parts), fields[2]
+    return kind if kind in _FAR else ""
 
 
 def explained(error: OSError, target: Path) -> MixdownError:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import MixdownError, NotEnoughDisk, WriteProblem
+from engine.export.disk import network_filesystem
 from engine.export.existing import SUFFIX, examine
 from engine.export.options import ExportOptions
 from engine.export.tree import HEX, block_count
@@ -82,6 +83,7 @@ def preflight(plan: Plan, out: Path, options: ExportOptions | None = None, *, th
     findings = [Finding("error", o.code, o.error.message, o.error.hint) for o in obstacles(plan, target, options, need)]
     findings += _about_replacing(target, options)
     findings += _about_dtypes(plan)
+    findings += _about_disk(target)
     findings += _about_memory(peak)
     return Preflight(tuple(findings), need - _SLACK, free_space(target), peak, forecast(plan, threads))
 
@@ -217,6 +219,16 @@ def _about_dtypes(plan: Plan) -> Iterator[Finding]:
         message = f"{counted(count, 'tensor')} will be stored as {after} instead of {before}."
         hint = "Values are rounded once, when they are written." if loses else "The file becomes larger."
         yield Finding("warning" if loses else "info", "dtype", message, hint, names, count)
+
+
+def _about_disk(target: Path) -> Iterator[Finding]:
+    if kind := network_filesystem(_nearest_folder(target)):
+        message = (
+            f"The target is on a network file system ({kind}), which may not keep what it confirms in a power cut."
+        )
+        yield Finding(
+            "warning", "network-disk", message, "Export to a local disk, then copy; `verify` checks the copy."
+        )
 
 
 def _about_memory(peak: int) -> Iterator[Finding]:

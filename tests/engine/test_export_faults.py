@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from engine.errors import Cancelled, MixdownError, NotEnoughDisk, WriteProblem
+from engine.export import disk
 from engine.export import folder as folder_module
 from engine.export import preflight as preflight_module
 from engine.export.existing import Workspace, find_litter, remove_litter
@@ -257,3 +258,30 @@ def test_several_exports_do_not_disturb_each_other(trio: Family, home: Path) -> 
         done = list(pool.map(lambda k: export(plans[k], home / f"m{k}", options=replace(AGAIN), threads=1), range(4)))
     assert len({digest(loaded(one.path)) for one in done}) == 4
     assert sorted(os.listdir(home)) == ["m0", "m1", "m2", "m3"]
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("server:/models {} nfs4 rw,relatime 0 0", "nfs4"),
+        ("//server/models {} cifs rw 0 0", "cifs"),
+        ("me@host: {} fuse.sshfs rw 0 0", "fuse.sshfs"),
+        ("/dev/sdb1 {} ext4 rw 0 0", ""),
+        ("server:/other {}-not nfs4 rw 0 0", ""),
+        ("too few", ""),
+    ],
+)
+def test_a_network_file_system_is_named(
+    trio: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, kind: str
+) -> None:
+    """The innermost mount counts; spaces are written as \\040 in the table."""
+    folder = tmp_path / "my share"
+    folder.mkdir()
+    table = tmp_path / "mounts"
+    mounted = str(folder.resolve()).replace(" ", "\\040")
+    table.write_text(f"/dev/root / ext4 rw 0 0\n{line.format(mounted)}\n")
+    monkeypatch.setattr(disk, "_MOUNTS", table)
+    assert disk.network_filesystem(folder.resolve()) == kind
+    found = preflight_module.preflight(trio.plan, folder / "new" / "out")
+    warned = [finding for finding in found.findings if finding.code == "network-disk"]
+    assert found.is_ready and len(warned) == bool(kind) and all(f"({kind})" in f.message for f in warned)
