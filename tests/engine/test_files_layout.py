@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import pytest
@@ -214,12 +215,14 @@ def test_a_hundred_thousand_tensors_take_little_time() -> None:
 
     def seconds(layers: int) -> float:
         tensors = infos({f"model.layers.{i}.{part}": (4, 4) for i in range(layers) for part in parts})
-        start = time.process_time()
+        gc.collect()
+        gc.freeze()  # what other tests left behind is not to be looked through in the measured time
+        start = time.thread_time()
         assert len(describe(tensors).layers) == layers
-        return time.process_time() - start
+        return time.thread_time() - start
 
     few = min(seconds(1_000) for _ in range(3))
-    assert seconds(10_000) < 25 * few
+    assert min(seconds(10_000) for _ in range(2)) < 25 * few
 
 
 def test_hostile_names_take_little_time() -> None:
