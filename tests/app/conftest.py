@@ -44,7 +44,7 @@ def settled(qtbot: QtBot) -> Callable[[Desk], None]:
     def wait(desk: Desk) -> None:
         calm = 0
         while calm < 4:  # the end of one job may start the next
-            qtbot.waitUntil(lambda: not desk.workspace.runner.is_busy, timeout=90_000)
+            qtbot.waitUntil(lambda: not desk.workspace.runner.is_busy, timeout=30_000)
             qtbot.wait(25)
             calm = 0 if desk.workspace.runner.is_busy else calm + 1
 

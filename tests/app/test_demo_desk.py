@@ -13,7 +13,7 @@ from engine.evaluate.mix import score_checkpoint
 from engine.evaluate.task import load_task
 from engine.files.checkpoint import open_checkpoint
 
-ROWS = 16
+ROWS = 40
 
 
 def test_demo_is_scored_goes_stale_and_makes_a_soup(desk: Desk, settled: Callable[[Desk], None], qtbot: QtBot) -> None:
