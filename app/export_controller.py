@@ -76,6 +76,7 @@ class ExportController(QObject):
         self._workspace, self._panel, self._ask_replace = workspace, panel, ask_replace
         self._form = ExportForm(device=workspace.settings.device)
         self._check: _Check | None = None
+        self._wants_worker = False
         self._key = ""
         self._written: dict[str, Path] = {}
         self._timer = QTimer(self, interval=CHECK_DELAY_MS, singleShot=True)
@@ -112,7 +113,7 @@ class ExportController(QObject):
 
     def start(self) -> None:
         """The panel was opened: propose a target and check it."""
-        export_host.warm()
+        self._wants_worker = True  # not at each move of a fader while it stays open
         if not self._form.path:
             folder = Path(self._workspace.settings.export_folder or Path.home())
             self._form = replace(self._form, path=str(free_name(folder, "merged")))
@@ -206,11 +207,14 @@ class ExportController(QObject):
         if inputs is None or not form.path.strip():
             return
         options = self._options(form, replace_old=True)
+        wanted, self._wants_worker = self._wants_worker, False
 
         def work(token: Token) -> Preflight:
             from engine.export.preflight import preflight
             from engine.merge.plan import make_plan
 
+            if wanted:
+                export_host.warm(inputs)
             return preflight(make_plan(recipe, inputs), target(form), options)
 
         self._workspace.runner.submit(
@@ -293,6 +297,7 @@ class ExportController(QObject):
             is_model = any(file.suffix == ".safetensors" for file in done.files)
             job.actions = (("open_folder", "Open folder"), *([("open_expert", "Open as expert")] if is_model else []))
         self.exported.emit(done)
+        self._wants_worker = True  # who exported once is likely to do it again
         self._on_recipe()
 
     def _failed(self, error: MixdownError) -> None:

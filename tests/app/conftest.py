@@ -20,6 +20,7 @@ def desk(qtbot: QtBot, qapp: QApplication, monkeypatch: pytest.MonkeyPatch) -> I
     """An empty desk that is shown; closed again afterwards, without questions."""
     monkeypatch.setattr("app.library.READ_DELAY_MS", 0)
     monkeypatch.setattr("app.live.START_DELAY_MS", 0)
+    monkeypatch.setattr("app.jobs.NICE", 0)  # beside other tests' processes, workers that step back hardly get on
     home = Path(os.environ["MIXDOWN_HOME"])
     (home / "settings.json").write_text(
         json.dumps({"welcomed": True, "theme": "dark", "auto_eval": False, "live": False})

@@ -215,12 +215,23 @@ def test_jobs_survive_the_pipe() -> None:
     assert export_job.job_from_json(export_job.job_to_json(job)) == job
 
 
-def test_small_exports_stay_in_the_thread_and_large_ones_do_not(
-    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_size_decides_where_an_export_is_done(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small ones in the thread, large ones in a process, those between in a process if one waits."""
     monkeypatch.delenv(export_host.VARIABLE, raising=False)
-    assert not export_host._in_process(inputs)
-    monkeypatch.setattr(export_host, "LARGE_BYTES", 1)
+    started: list[int] = []
+    monkeypatch.setattr(export_host, "HOST", host := ExportHost())
+    monkeypatch.setattr(ExportHost, "warm", lambda _: started.append(1))
+    export_host.warm(inputs)
+    assert not export_host._in_process(inputs) and not started
+    monkeypatch.setattr(export_host, "WORTH_BYTES", 1)
+    export_host.warm(inputs)
+    assert not export_host._in_process(inputs) and started
+    monkeypatch.setattr(ExportHost, "is_warm", property(lambda asked: asked is host))
     assert export_host._in_process(inputs)
     monkeypatch.setenv(export_host.VARIABLE, "thread")
-    assert not export_host._in_process(inputs)
+    export_host.warm(inputs)
+    assert not export_host._in_process(inputs) and len(started) == 1
+    monkeypatch.delenv(export_host.VARIABLE)
+    monkeypatch.setattr(ExportHost, "is_warm", property(lambda _: False))
+    monkeypatch.setattr(export_host, "LARGE_BYTES", 1)
+    assert export_host._in_process(inputs)
