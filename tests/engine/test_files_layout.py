@@ -227,6 +227,6 @@ def test_a_hundred_thousand_tensors_take_little_time() -> None:
 
 def test_hostile_names_take_little_time() -> None:
     tensors = infos({f"{'encoder.' * 60}x{i}": (1,) for i in range(20_000)})
-    start = time.process_time()
+    start = time.thread_time()
     assert set(describe(tensors).layers) == {"other"}
-    assert time.process_time() - start < 1.5
+    assert time.thread_time() - start < 1.5
