@@ -129,12 +129,3 @@ ACTIONS: tuple[Action, ...] = (
 """Every action, in menu order."""
 
 MENUS = ("File", "Edit", "Mix", "View", "Jobs", "Help")
-
-
-def by_id(action_id: str) -> Action:
-    """The action with this id.
-
-    Raises:
-        KeyError: if there is none.
-    """
-    return {action.id: action for action in ACTIONS}[action_id]

@@ -22,7 +22,7 @@ MODULES = {
     "cli_onnx": ("onnx", "runners", "trace_graph"),
     "cli_overlap": ("overlap",),
     "cli_explain": ("explain",),
-    "cli_trust": ("verify", "convert-pickle", "convert_pickle"),
+    "cli_trust": ("verify", "confirm", "convert-pickle", "convert_pickle"),
     "cli_tasks": ("task",),
     "cli_history": ("history",),
     "cli_tune": ("tune", "sweep"),
@@ -127,7 +127,8 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     inspect.add_argument("paths", nargs="+", metavar="PATH")
     inspect.add_argument("--base", help="also check every PATH against this base")
     inspect.add_argument("--detect-base", action="store_true", help="say which PATH is the ancestor of the others")
-    inspect.add_argument("--values", action="store_true", help="also read all weights and look for NaN and infinity")
+    inspect.add_argument("--values", action="store_true", help="also read all weights: NaN, buffers unlike the base's")
+    inspect.add_argument("--source", action="store_true", help="also hash all files and say who vouches for each PATH")
     inspect.add_argument("--json", action="store_true", help="print JSON")
     evaluate = commands.add_parser("eval", help="score a model on tasks")
     evaluate.add_argument("model", metavar="MODEL", help="a model folder, a file, or BUNDLE/TASK")

@@ -19,7 +19,7 @@ from app import cli_output as output
 from engine.errors import BadRecipe, EvalProblem, MissingKeys, OutOfRange
 from engine.files.ancestry import detect_base
 from engine.files.checkpoint import expand, open_checkpoint
-from engine.files.checks import check, check_values
+from engine.files.checks import check, check_buffers, check_values
 from engine.files.layout import describe
 from engine.files.model import Checkpoint
 from engine.progress import Token
@@ -131,8 +131,10 @@ def _merge_one(recipe: Recipe, out: Path, arguments: argparse.Namespace, token: 
     cli_onnx.use("torch")
     with output.progress_line(token, quiet=arguments.json):
         device = doctor.pick_device(arguments.device)
-        done = export(plan, out, options=options, provenance=workbench.provenance(now), progress=token,
+        known = workbench.origins(now, opened.inputs)
+        done = export(plan, out, options=options, provenance=workbench.provenance(now, known), progress=token,
                       device=device, threads=arguments.threads or None)  # fmt: skip
+        workbench.vouch(done.path, known)
         trouble = recording.leave_export(now, done, device, token)
     if trouble:
         print(f"mixdown: warning: {trouble}", file=sys.stderr)
@@ -163,13 +165,15 @@ def command_inspect(arguments: argparse.Namespace) -> int:
     for checkpoint in checkpoints:
         findings = check(base, checkpoint) if base else ()
         if arguments.values:
-            findings = (*findings, *check_values(checkpoint, token))
+            buffers = check_buffers(base, checkpoint, token) if base else ()
+            findings = (*findings, *check_values(checkpoint, token), *buffers)
         described.append((checkpoint, describe(checkpoint.tensors, checkpoint.config), findings))
     ancestry = detect_base(checkpoints, token) if arguments.detect_base else None
+    origins = {str(c.path): workbench.origin(c, token) for c in checkpoints} if arguments.source else {}
     if arguments.json:
-        output.print_json(output.inspect_json(described, ancestry))
+        output.print_json(output.inspect_json(described, ancestry, origins))
     else:
-        output.print_inspect(described, ancestry)
+        output.print_inspect(described, ancestry, origins)
     return 0
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import MixdownError, OutOfRange
+from engine.files.spreadsheet import SafeWriter
 
 if TYPE_CHECKING:
     from engine.compare.table import TaskRow
@@ -143,7 +143,7 @@ def _layout(recipe: Recipe) -> tuple[Layout | None, str]:
 
 def write_scores_csv(rows: Sequence[TaskRow]) -> None:
     """The table of scores as CSV, a row each; shares from 0 to 1."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = SafeWriter(sys.stdout)
     writer.writerow(("task", "metric", "first", "first_low", "first_high", "second", "second_low", "second_high",
                      "difference", "low", "high", "better", "p", "interval"))  # fmt: skip
     for row in rows:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import BadRecipe, Mismatch
+from engine.files.spreadsheet import SafeWriter
 
 if TYPE_CHECKING:
     from engine.live.explain import Explained
@@ -106,7 +106,7 @@ def to_json(found: Explained, scores: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _write_csv(found: Explained) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = SafeWriter(sys.stdout)
     writer.writerow(("layer", "kind", "quality", "distance", "relative", *found.experts))
     for g, d, r, column in zip(found.groups, found.distance, found.relative, found.coefficients.T, strict=True):
         writer.writerow((g.place.layer, g.place.kind, found.quality, float(d), float(r), *map(float, column)))

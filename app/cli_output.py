@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.export.folder import Exported
     from engine.files.ancestry import Ancestry
     from engine.progress import Token
+    from engine.recipe.origin import Origin
 
 Described = tuple[Checkpoint, Layout, tuple[Finding, ...]]
 
@@ -100,7 +101,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
     return {name: getattr(finding, name) for name in ("severity", "code", "message", "hint", "tensors", "count")}
 
 
-def inspect_json(described: Sequence[Described], ancestry: Ancestry | None) -> dict[str, Any]:
+def inspect_json(
+    described: Sequence[Described], ancestry: Ancestry | None, origins: Mapping[str, Origin]
+) -> dict[str, Any]:
     """Everything `inspect` knows."""
     models = [
         {
@@ -113,6 +116,9 @@ def inspect_json(described: Sequence[Described], ancestry: Ancestry | None) -> d
         }
         for ck, layout, findings in described
     ]  # fmt: skip
+    for model in models:
+        if str(model["path"]) in origins:
+            model["origin"] = origin_json(origins[str(model["path"])])
     report: dict[str, Any] = {"models": models}
     if ancestry is not None:
         base = None if ancestry.base is None else models[ancestry.base]["path"]
@@ -120,7 +126,7 @@ def inspect_json(described: Sequence[Described], ancestry: Ancestry | None) -> d
     return report
 
 
-def print_inspect(described: Sequence[Described], ancestry: Ancestry | None) -> None:
+def print_inspect(described: Sequence[Described], ancestry: Ancestry | None, origins: Mapping[str, Origin]) -> None:
     """The same for people."""
     for ck, layout, findings in described:
         print(f"{printable(ck.name)}  ({printable(str(ck.path))})")
@@ -131,9 +137,23 @@ def print_inspect(described: Sequence[Described], ancestry: Ancestry | None) -> 
             print(f"  warning: {printable(warning)}")
         for finding in findings:
             print(f"  {finding.severity}: {finding.message} {finding.hint}".rstrip())
+        if str(ck.path) in origins:
+            print(f"  source: {origins[str(ck.path)].text}")
     if ancestry is not None:
         who = "undecided" if ancestry.base is None else printable(described[ancestry.base][0].name)
         print(f"base: {who}. {ancestry.reason}")
+
+
+def origin_json(origin: Origin) -> dict[str, Any]:
+    """Who vouches for a model, as plain data."""
+    return {"standing": origin.standing, "text": origin.text, "sources": [s.plain() for s in origin.sources]}
+
+
+def print_origin(origin: Origin) -> None:
+    """Who vouches for a model, and which of its ancestors nobody vouches for, a line each."""
+    print(origin.text)
+    for source in origin.sources if origin.standing == "tainted" else ():
+        print(f"  {source.name}  {source.sha256}")
 
 
 def scores_json(scores: Sequence[Score]) -> list[dict[str, Any]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import BadRecipe, OutOfRange
+from engine.files.spreadsheet import SafeWriter
 
 if TYPE_CHECKING:
     from engine.analyse.magnitude_values import Magnitudes
@@ -71,7 +71,7 @@ def command_overlap(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.print_json(to_json(found, spectra, sizes, shares) | ({"tensor": tensor} if tensor else {}))
     elif arguments.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = SafeWriter(sys.stdout)
         writer.writerow(("part", "where", "lambda", "experts", "measure", "value"))
         writer.writerows(rows(found, by=arguments.by, spectra=spectra, magnitudes=sizes, densities=shares))
         writer.writerows(tensor_rows(tensor, found.names) if tensor else ())

@@ -1,4 +1,4 @@
-"""Command line: is a model what it says it is (verify), and pickles turned into safetensors (convert-pickle)."""
+"""Command line: is a model what it says it is (verify), who vouches for it (confirm), pickles to safetensors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.errors import FileProblem
+
 if TYPE_CHECKING:
     from engine.export.reproduce import Reproduced
     from engine.export.verify import Integrity
+    from engine.files.hashing import HashCache
+    from engine.progress import Token
+    from engine.recipe.origin import Origin
 
-COMMANDS = ("verify", "convert-pickle", "convert_pickle")
+COMMANDS = ("verify", "confirm", "convert-pickle", "convert_pickle")
 _MOST_LINES = 50
 
 
@@ -29,6 +34,12 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     amount.add_argument("--all", action="store_true", help="merge all tensors again")
     verify.add_argument("--threads", type=int, default=0, help="worker threads (default: one for each core)")
     verify.add_argument("--json", action="store_true", help="print JSON")
+    confirm = commands.add_parser("confirm", help="say that a model is the one that its publisher means",
+                                  description="Compares the model with the SHA-256 that its publisher states. If they "
+                                  "are the same, it counts as a verified source on this computer.")  # fmt: skip
+    confirm.add_argument("model", metavar="MODEL", help="a folder or .safetensors file")
+    confirm.add_argument("sha256", nargs="+", metavar="SHA256",
+                         help="of every weight file, or of the whole content, as the publisher states it")  # fmt: skip
     convert = commands.add_parser("convert-pickle", help="turn a .pt, .ckpt or .bin file into .safetensors",
                                   description="A separate process reads it, which can do nothing else.")  # fmt: skip
     convert.set_defaults(command="convert_pickle")
@@ -49,20 +60,60 @@ def command_verify(arguments: argparse.Namespace) -> int:
     from engine.merge import forks
 
     forks.allow()
+    cache = HashCache(places.hash_cache_file())
     token, model = cli_commands.cancellable(), Path(arguments.model).absolute()
     folders = [Path(p) for p in arguments.inputs] or [model.parent]
     with output.progress_line(token, quiet=arguments.json):
         found = check_files(model, token)
         again = Reproduced("not possible", reason="The model is damaged.")
+        origin = _origin_of(found, cache, token)
         if found.is_intact and "method" in found.provenance:
             again = reproduce(found, folders, sample=0 if arguments.all else max(1, arguments.sample), progress=token,
-                              cache=HashCache(places.hash_cache_file()), threads=arguments.threads or None)  # fmt: skip
+                              cache=cache, threads=arguments.threads or None)  # fmt: skip
     if arguments.json:
-        output.print_json(report(found, again))
+        output.print_json({**report(found, again), "origin": output.origin_json(origin)})
     else:
         _print(found, again)
+        output.print_origin(origin)
     broken = again.outcome == "differs" and again.reproducibility == "A"
     return 0 if found.is_intact and not broken else 1
+
+
+def _origin_of(found: Integrity, cache: HashCache, token: Token) -> Origin:
+    """Who vouches for a model that was checked; nobody does if it is damaged."""
+    from app import places
+    from engine.export.origins import origin_of
+    from engine.files.checkpoint import open_checkpoint
+    from engine.files.hashing import content_hash
+    from engine.recipe.origin import NOT_CHECKED, Origin, Source
+    from engine.store.confirmed import Confirmed
+
+    try:
+        checkpoint = open_checkpoint(found.path)
+        sha256 = content_hash(checkpoint, token, cache)
+    except FileProblem:
+        return NOT_CHECKED
+    if not found.is_intact:
+        return Origin("tainted", (Source(checkpoint.name, sha256, "changed"),))
+    return origin_of(checkpoint, sha256, Confirmed(places.confirmed_file()).known())
+
+
+def command_confirm(arguments: argparse.Namespace) -> int:
+    """Compare a model with what its publisher states, and remember it."""
+    from app import cli_commands, places
+    from app import cli_output as output
+    from engine.export.origins import confirmed_hash
+    from engine.files.checkpoint import open_checkpoint
+    from engine.files.hashing import HashCache
+    from engine.files.text import printable
+    from engine.store.confirmed import Confirmed
+
+    token, model = cli_commands.cancellable(), open_checkpoint(Path(arguments.model).absolute())
+    with output.progress_line(token, quiet=False):
+        sha256 = confirmed_hash(model, " ".join(arguments.sha256), token, HashCache(places.hash_cache_file()))
+    Confirmed(places.confirmed_file()).add(sha256, model.name)
+    print(f"{printable(model.name)} is a verified source on this computer: its content is {sha256}.")
+    return 0
 
 
 def report(found: Integrity, again: Reproduced) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import BadRecipe, EvalProblem, OutOfRange, WriteProblem
+from engine.files.spreadsheet import SafeWriter
 
 if TYPE_CHECKING:
     from app.workbench import Opened
@@ -252,7 +252,7 @@ def _cell(outcome: Outcome, sweep: Any, names: Sequence[str]) -> dict[str, Any]:
 
 def _write_csv(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
     """One row for each mix and task, and one for the average."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = SafeWriter(sys.stdout)
     writer.writerow((*names, "task", "metric", "value", "low", "high", "rows", "error"))
     for row in rows:
         at = list(row["values"].values())

@@ -13,7 +13,7 @@ import numpy as np
 from engine.files.model import Layout
 from engine.recipe import select
 from engine.recipe.recipe import Recipe, Rule
-from engine.recipe.resolve import Spot, group_spots, resolve
+from engine.recipe.resolve import Spot, group_spots, resolve, tensor_spots
 
 GROUPINGS = ("model", "region", "layer", "layer x kind", "tensor")
 """Coarse to fine; G and Shift+G walk along it."""
@@ -132,17 +132,12 @@ def cells(recipe: Recipe, layout: Layout, cols: tuple[Column, ...], default: flo
     A cell whose groups all agree shows their value; otherwise it shows what its own rule says and is mixed.
     """
     global _resolved
-    tensor_rules = {r.tensor: r for r in recipe.rules if r.tensor is not None}
-    spots: list[Spot] = [*group_spots(layout)]
-    groups = len(spots)
-    extra = [t for t in tensor_rules if t in layout.places]
-    spots += [(layout.places[t].layer, layout.places[t].kind, t) for t in extra]
-    coarse_at = len(spots)
-    spots += [_own_spot(col) for col in cols]
-    resolved = resolve(recipe, spots, default)
-    _resolved = _Resolved(recipe, layout, default, resolved[:, :groups])
-    values, mixed = resolved[:, coarse_at:].copy(), np.zeros((len(recipe.experts), len(cols)), dtype=bool)
-    inside = _inside(layout, cols, tuple(extra))
+    named = dict.fromkeys(r.tensor for r in recipe.rules if r.tensor is not None)
+    inside = _inside(layout, cols, tuple(t for t in named if t in layout.places))
+    resolved = resolve(recipe, inside.spots, default)
+    _resolved = _Resolved(recipe, layout, default, resolved[:, : len(layout.groups)])
+    values = resolved[:, len(inside.spots) - len(cols) :].copy()
+    mixed = np.zeros((len(recipe.experts), len(cols)), dtype=bool)
     if not len(inside.group):
         return Cells(values, mixed)
     there = resolved[:, inside.group]
@@ -159,12 +154,14 @@ class _Inside:
     """What lies inside the columns that show groups: group and tensor indices, column by column.
 
     Attributes:
+        spots: All groups, then the tensors with rules of their own, then what each column's own rule is about.
         columns: The columns.
         group: Indices of groups (and, after them, of tensors with rules of their own).
         starts: Where each column's begin.
         counts: How many each column has.
     """
 
+    spots: tuple[Spot, ...]
     columns: np.ndarray
     group: np.ndarray
     starts: np.ndarray
@@ -185,7 +182,8 @@ def _inside(layout: Layout, cols: tuple[Column, ...], extra: tuple[str, ...]) ->
             member = np.concatenate([member, [[_covers(col, layout, t) for t in extra] for col in cols]], axis=1)
         column, group = np.nonzero(member & whole[:, None])
         columns, starts, counts = np.unique(column, return_index=True, return_counts=True)
-        known = _insides = layout, cols, extra, _Inside(columns, group, starts, counts)
+        spots = (*group_spots(layout), *tensor_spots(layout, extra), *map(_own_spot, cols))
+        known = _insides = layout, cols, extra, _Inside(spots, columns, group, starts, counts)
     return known[3]
 
 
@@ -235,7 +233,7 @@ def rules_for(col: Column, expert_id: str, value: float) -> list[Rule]:
 
 def rule_keys(col: Column, expert_id: str) -> list[tuple[str | None, str | None, str | None, str | None]]:
     """Keys of those rules, to remove them."""
-    return [rule.keys for rule in rules_for(col, expert_id, 0.0)]
+    return [(expert_id, k, la, None) if t is None else (expert_id, None, None, t) for la, k, t in col.keys]
 
 
 def meant(

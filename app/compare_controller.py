@@ -13,13 +13,13 @@ from app import compare_state
 from app.columns import meant
 from app.compare_hold import Holding
 from app.compare_scores import CompareScores
-from app.history_controller import summary
 from app.jobs import Job
 from app.selection import Selection
 from engine.compare.rows import Row, union
 from engine.errors import MixdownError
 from engine.files.model import Layout
 from engine.files.text import listed
+from engine.history.titles import method_words
 from engine.recipe.recipe import Recipe
 from widgets.common.format import plural
 from widgets.common.text import plain
@@ -352,14 +352,14 @@ class CompareController(QObject):
         except MixdownError as error:
             return None, error.message
         words = _words(other)
-        return state, plain(name, 60) if summary(other) in name else f"{plain(name, 40)}: {words}"
+        return state, plain(name, 60) if method_words(other) in name else f"{plain(name, 40)}: {words}"
 
 
 def _words(recipe: Recipe, rows: int = 0) -> str:
     """ "4 experts · TIES · density 0.2", or "4 of 5 experts" where the comparison has more rows."""
     own = len(recipe.experts)
     count = f"{own} of {plural(rows, 'expert')}" if rows > own else plural(own, "expert")
-    return f"{count} · {summary(recipe)}"
+    return f"{count} · {method_words(recipe)}"
 
 
 def _face(text: str) -> Face:

@@ -137,15 +137,16 @@ class DeskController(QObject):
 
     def _score_texts(self) -> dict[str, str]:
         """For each expert with a task of its own: how the mix does there, "88 of 93 %"; "was …" when stale."""
-        scoring, texts = self._workspace.scoring, {}
-        mix = scoring.board.mix
-        for ref in self._workspace.recipe.experts:
-            for task in scoring.board.tasks.values():
-                own = scoring.board.models.get((ref.path, task.name))
-                now = mix.scores.get(task.name) if mix else None
-                if task.expert == ref.name and own is not None and now is not None:
-                    values = f"{100 * now.value:.0f} of {100 * own.value:.0f} %"
-                    texts[ref.id] = f"was {values}" if scoring.is_stale else values
+        scoring, texts = self._workspace.scoring, dict[str, str]()
+        mix, experts = scoring.board.mix, {ref.name: ref for ref in self._workspace.recipe.experts}
+        if mix is None:
+            return texts
+        was = "was " if scoring.is_stale else ""
+        for task in scoring.board.tasks.values():
+            ref, now = experts.get(task.expert), mix.scores.get(task.name)
+            own = scoring.board.models.get((ref.path, task.name)) if ref is not None else None
+            if ref is not None and own is not None and now is not None:
+                texts[ref.id] = f"{was}{100 * now.value:.0f} of {100 * own.value:.0f} %"
         return texts
 
     # Wishes of the canvas ------------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ class DeskController(QObject):
         spots = sorted({self.columns[c].depth for _, c in cells})
         first, width = spots[0], (spots[-1] - spots[0]) or 1.0
         depth = [(self.columns[c].depth - first) / width for _, c in cells]
-        heights = shapes.apply(shape_id, depth, low=0.0, high=high)  # type: ignore[arg-type]  # any sequence
+        heights = shapes.apply(shape_id, depth, low=0.0, high=high)
         title = shapes.shape(shape_id).title
         self._on_edited(cells, [float(h) for h in heights], f"Shape {title}", "")
 

@@ -71,7 +71,7 @@ def build(
     quality: desk.Quality = "stale" if stale else ("exact" if method.is_linear(dict(recipe.params)) else "estimate")
     low, high = _range(shown.values, method.coefficient)
     state = desk.DeskState(
-        experts=tuple(_row(recipe, i, metrics, findings or {}, scores or {}) for i in range(len(recipe.experts))),
+        experts=_experts(recipe, metrics, findings or {}, scores or {}),
         columns=_headings(cols),
         values=shown.values,
         mixed=shown.mixed,
@@ -121,6 +121,26 @@ def _range(values: np.ndarray, default: float) -> tuple[float, float]:
         low = min(low, float(np.floor(values.min() * 2) / 2))
         high = max(high, float(np.ceil(values.max() * 2) / 2))
     return low, high
+
+
+_heads: tuple[tuple[object, ...], tuple[desk.ExpertRow, ...]] | None = None
+
+
+def _experts(
+    recipe: Recipe,
+    metrics: LiveMetrics | None,
+    findings: Mapping[str, tuple[Finding, ...]],
+    scores: Mapping[str, str],
+) -> tuple[desk.ExpertRow, ...]:
+    """The heads of all rows; the same object while a fader moves, which changes none."""
+    global _heads
+    norms = metrics.norms.T.tobytes() if metrics is not None else b""
+    key = (recipe.experts, recipe.muted, recipe.soloed, recipe.gains, norms, dict(findings), dict(scores))
+    known = _heads
+    if known is None or known[0] != key:
+        rows = range(len(recipe.experts))
+        known = _heads = key, tuple(_row(recipe, i, metrics, findings, scores) for i in rows)
+    return known[1]
 
 
 _rows: dict[str, tuple[tuple[object, ...], desk.ExpertRow]] = {}
@@ -193,6 +213,12 @@ def full_scale(top: float) -> float:
 
 
 @lru_cache(maxsize=8)
+def _unknown(count: int, experts: int) -> tuple[np.ndarray, np.ndarray]:
+    """(C,) and (C, T) of NaN. Do not change the arrays."""
+    return np.full(count, np.nan), np.full((count, experts), np.nan)
+
+
+@lru_cache(maxsize=8)
 def _colours(count: int) -> tuple[str, ...]:
     return tuple(expert_colour(i).name() for i in range(count))
 
@@ -201,11 +227,10 @@ def metric_rows(
     recipe: Recipe, metrics: LiveMetrics | None, count: int, quality: desk.Quality
 ) -> tuple[desk.MetricRow, ...]:
     """The pinned rows of the merged model; shares are fractions of 1."""
-    experts = recipe.experts
-    empty, nothing = np.full(count, np.nan), np.full((count, len(experts)), np.nan)
+    experts, (empty, nothing) = recipe.experts, _unknown(count, len(recipe.experts))
     heard = [recipe.is_heard(e.id) for e in experts]
     change = metrics.relative if metrics else empty
-    top = float(np.nanmax(change)) if metrics is not None and change.size else 1.0
+    top = float(change.max()) if metrics is not None and change.size else 1.0
     return (
         desk.MetricRow(id="change", title="Change ‖\u2009Δ\u2009‖", unit="%", quality=quality, values=change,
                        high=full_scale(top),

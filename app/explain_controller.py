@@ -92,8 +92,9 @@ class ExplainController(QObject):
         from widgets.plots.explain_dialog import ExplainState
 
         names = self._all()
-        self._names = tuple(n if n in names else _NOW for n in self._names)  # type: ignore[assignment]  # two of them
-        first, second = map(self._recipe, self._names)
+        one, other = (n if n in names else _NOW for n in self._names)
+        self._names = one, other
+        first, second = self._recipe(one), self._recipe(other)
         found, why = self._explained(first, second)
         tasks = len(self._workspace.scoring.board.tasks)
         is_ready = all(self._inputs(r) is not None for r in (first, second))

@@ -21,6 +21,7 @@ from app.workspace import Workspace
 from engine.errors import MixdownError
 from engine.merge.inputs import Inputs
 from engine.progress import Token
+from engine.recipe.origin import about_origins, inherited
 from engine.recipe.recipe import Recipe
 from widgets.common.format import bytes_text, duration_text
 from widgets.panels.export_panel import ExportPanel
@@ -85,6 +86,7 @@ class ExportController(QObject):
         panel.exportRequested.connect(self.export)
         panel.cancelRequested.connect(self.cancel)
         panel.copied.connect(self.copied)
+        panel.refused.connect(self.told)
         panel.jobActionTriggered.connect(self.act)
         workspace.store.recipeChanged.connect(self._on_recipe)
         workspace.modelsChanged.connect(self._on_recipe)
@@ -168,9 +170,19 @@ class ExportController(QObject):
         if check.error is not None:
             return (Note(severity="error", message=check.error.message, hint=check.error.hint),)
         assert check.report is not None
-        return tuple(Note(severity=f.severity, message=f.message, hint=f.hint) for f in check.report.findings) or (
+        found = tuple(Note(severity=f.severity, message=f.message, hint=f.hint) for f in check.report.findings) or (
             Note(severity="ok", message="Same keys, same shapes; fits on the disk and in memory."),
         )
+        return (*found, *self._about_sources())
+
+    def _about_sources(self) -> tuple[Note, ...]:
+        """Which sources nobody vouches for; the export will name them."""
+        recipe, library = self._workspace.recipe, self._workspace.library
+        models = [m for m in (recipe.base, *recipe.experts) if m is not None]
+        origins = {m.name: library.entry(m.path).origin for m in models}
+        text, unknown = about_origins(origins), inherited(tuple(origins.values()))
+        hint = "The export's card, manifest and provenance will name what nobody vouches for." if unknown else ""
+        return (Note(severity="info", message=text, hint=hint),) if text else ()
 
     def _reason(self, check: _Check | None) -> str:
         if not self._workspace.recipe.experts:

@@ -12,16 +12,15 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from app import processes
 from app.export_job import (
     ExportJob,
     Finished,
@@ -53,8 +52,6 @@ GRACE_S = 1.8
 """How long a worker may take to stop; then it is ended."""
 REST_S = 2.0
 """How long a worker may take to be ready again after its job was ended."""
-_MAIN = Path(__file__).resolve().parent.parent / "main.py"
-_TAIL = 20_000
 _STARTER = ThreadPoolExecutor(1, "mixdown-export-starter")
 """Starts all workers: Linux ends a process whose parent may not outlive it with the thread that started it."""
 
@@ -67,10 +64,10 @@ class _Worker:
     """One process and the lines that come from it."""
 
     def __init__(self) -> None:
-        command = [sys.executable, FLAG] if getattr(sys, "frozen", False) else [sys.executable, str(_MAIN), FLAG]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the worker
         self._process = _STARTER.submit(
-            subprocess.Popen[bytes], command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            subprocess.Popen[bytes], processes.command(FLAG),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
             start_new_session=True,  # Ctrl+C in a terminal is for the window, which decides
         ).result()  # fmt: skip
         self.messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -106,7 +103,7 @@ class _Worker:
     def last_words(self) -> str:
         """The end of what was written to stderr since the job was given; the workers' place in it does not move."""
         end = os.fstat(self._errors.fileno()).st_size
-        begin = max(self._said, end - _TAIL)
+        begin = max(self._said, end - processes.TAIL_BYTES)
         if hasattr(os, "pread"):
             found = os.pread(self._errors.fileno(), end - begin, begin)
         else:
@@ -277,7 +274,7 @@ def _taken(message: dict[str, Any], token: Token) -> Finished | None:
         raise error_from_json(message["error"])
     if "bug" in message:
         raise WorkerDied(f"Something went wrong inside Mixdown ({message['bug']}).", where="",
-                         hint="Nothing of yours is lost. Copy the details and report this.")  # fmt: skip
+                         hint=processes.BUG_HINT)  # fmt: skip
     if "done" in message:
         if (message["text"], message["total"]) != (token.text, token.total):
             token.begin(message["total"], message["text"], message["unit"])
@@ -288,11 +285,7 @@ def _taken(message: dict[str, Any], token: Token) -> Finished | None:
 def _died(worker: _Worker, why: str = "", code: int | None = None) -> WorkerDied:
     """The error that says how a worker ended, or the fork of it that did the job."""
     if not why:
-        code = worker.exit_code if code is None else code
-        name = ""
-        with suppress(ValueError):
-            name = signal.Signals(-code).name if code < 0 else ""
-        why = f"it ended with {name}" if name else f"it ended with code {code}"
+        why = processes.end_words(worker.exit_code if code is None else code)
     error = WorkerDied(f"The process that exported stopped: {why}. The desk and an earlier export are as they were.",
                        hint="Export again; if it stops again, try another device or fewer threads.")  # fmt: skip
     if words := worker.last_words():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import doctor
-from app.workbench import hashed, open_recipe, provenance
+from app.workbench import hashed, open_recipe, origins, provenance, vouch
 from engine import errors
 from engine.errors import Changed, MixdownError
 from engine.merge.inputs import Inputs
@@ -75,8 +75,10 @@ def perform(job: ExportJob, inputs: Inputs, token: Token) -> Finished:
     from engine.merge.plan import make_plan
 
     now, on = hashed(job.recipe, inputs, token), doctor.pick_device(job.device)
-    done = export(make_plan(now, inputs), job.out, options=job.options, provenance=provenance(now), progress=token,
-                  device=on, threads=job.threads or None)  # fmt: skip
+    known = origins(now, inputs)
+    done = export(make_plan(now, inputs), job.out, options=job.options, provenance=provenance(now, known),
+                  progress=token, device=on, threads=job.threads or None)  # fmt: skip
+    vouch(done.path, known)
     return Finished(done, now, on)
 
 

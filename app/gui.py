@@ -106,7 +106,12 @@ def _serve(instance: Instance, desk: Desk) -> None:
         if paths:
             desk.features.when_complete(lambda: desk.shelf.drop(list(paths), "canvas"))
 
+    def other(version: str) -> None:
+        desk.tell(f"Mixdown {version} was started, but this window is Mixdown {VERSION}: what was opened is here. "
+                  "Close this window to use the other version.", "info", "version")  # fmt: skip
+
     instance.opened.connect(opened)
+    instance.otherStarted.connect(other)
     desk.app.aboutToQuit.connect(instance.close)
 
 
@@ -126,6 +131,7 @@ def _quit_on_signals(app: QApplication) -> None:
         app.setProperty("forced", True)  # nobody is there to answer questions
         app.closeAllWindows()
         app.quit()
+        QTimer.singleShot(0, app.quit)  # before the event loop runs, `quit` is lost: the window would stay for ever
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)

@@ -8,7 +8,7 @@ from app.commands import ReplaceRecipe
 from app.workbench import unique_name
 from app.workspace import Workspace
 from engine.errors import MixdownError
-from engine.methods import find
+from engine.history.titles import title_of
 from engine.recipe.recipe import Recipe
 from widgets.panels.history import HistoryPanel
 from widgets.panels.state import HistoryState, PinRow, Step
@@ -46,7 +46,7 @@ class HistoryController(QObject):
             for text, recipe in zip(texts, recipes, strict=True)
         )
         pins = tuple(
-            PinRow(name=name, detail=summary(recipe), score=self._score(recipe), is_current=recipe == store.recipe)
+            PinRow(name=name, detail=models(recipe), score=self._score(recipe), is_current=recipe == store.recipe)
             for name, recipe in store.pins.items()
         )
         self._panel.set_state(HistoryState(steps=steps, current=store.undo_stack.index(), pins=pins))
@@ -63,10 +63,10 @@ class HistoryController(QObject):
         return self._workspace.scoring.average(recipe)
 
     def pin(self) -> None:
-        """Remember the present recipe."""
+        """Remember the present recipe, named by what it says that the pin before does not."""
         store = self._workspace.store
         try:
-            store.pin(unique_name(summary(store.recipe), store.pins))
+            store.pin(unique_name(title_of(store.recipe, store.pins.values()), store.pins))
         except MixdownError as error:
             self._workspace.problem.emit(error)
 
@@ -79,12 +79,7 @@ class HistoryController(QObject):
         self._workspace.store.rename_pin(name, fresh)
 
 
-def summary(recipe: Recipe) -> str:
-    """ "TIES · density 0.2": the method and what differs from its defaults."""
-    method = find(recipe.method)
-    values = []
-    for name, value in recipe.params:
-        number = f"{value:g}" if isinstance(value, float) else str(value)
-        text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else number
-        values.append(f"{name.replace('_', ' ')} {text}")
-    return " · ".join([method.title, *values])
+def models(recipe: Recipe) -> str:
+    """ "code, chat on qwen": what a recipe merges, the second line of its pin."""
+    experts = ", ".join(e.name for e in recipe.experts)
+    return f"{experts} on {recipe.base.name}" if experts and recipe.base else experts

@@ -13,13 +13,15 @@ from app.desk_controller import DeskController
 from app.desk_state import factors
 from app.workspace import Workspace
 from engine.files.model import Finding, Layout
-from engine.live.gram import LiveMetrics, live_metrics
+from engine.live.gram import Gram, LiveMetrics, live_metrics
+from engine.live.outliers import HINT, Outlier, about_outliers, outliers
+from engine.recipe.origin import about_origins
 from engine.recipe.recipe import Recipe
 from engine.recipe.select import Selection, render
 from widgets.common.format import score_text
 from widgets.panels.inspector import Inspector
 from widgets.panels.panel_parts import is_seen
-from widgets.panels.state import ExpertFacts, InspectorState, Note
+from widgets.panels.state import ExpertFacts, InspectorState, Note, Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class InspectorController(QObject):
     ) -> None:
         super().__init__(parent)
         self._workspace, self._desk, self._panel = workspace, desk, panel
+        self._outliers: tuple[Gram, tuple[Outlier, ...]] | None = None
         self._soon = QTimer(self, interval=60, singleShot=True)
         self._soon.timeout.connect(self._show)
         panel.clearOverridesRequested.connect(desk.clear_overrides)
@@ -62,7 +65,8 @@ class InspectorController(QObject):
             return InspectorState()
         picked = _pick(chosen, layout)
         metrics = self._measure(picked, layout)
-        quality = "exact" if self._workspace.method.is_linear(dict(self._workspace.recipe.params)) else "estimate"
+        is_linear = self._workspace.method.is_linear(dict(recipe.params))
+        quality: Quality = "exact" if is_linear else "estimate"
         return InspectorState(
             title=render(chosen, [(e.id, e.name) for e in recipe.experts], layout),
             tensors=len(picked.tensors),
@@ -70,12 +74,26 @@ class InspectorController(QObject):
             change=float(metrics.relative[0]) if metrics else None,
             cancelled=float(metrics.cancelled[0]) if metrics else None,
             experts=self._experts(chosen, picked, layout, metrics),
-            quality=quality,  # type: ignore[arg-type]  # one of the two literals
-            notes=_notes(recipe, self._workspace.findings(), chosen.experts),
+            quality=quality,
+            notes=(*_notes(recipe, self._workspace.findings(), chosen.experts), *self._about_origin(chosen)),
             scores=self._scores(chosen),
             overrides=self._desk.override_count(),
             names=picked.tensors[:50],
         )
+
+    def _about_origin(self, chosen: Selection) -> tuple[Note, ...]:
+        """Where the selected experts come from, and layers of theirs that stick out."""
+        recipe = self._workspace.recipe
+        origins = {e.name: self._workspace.library.entry(e.path).origin for e in recipe.experts
+                   if e.id in chosen.experts}  # fmt: skip
+        gram = self._workspace.live.gram(recipe)
+        rows = [i for i, e in enumerate(recipe.experts) if e.id in chosen.experts]
+        if gram is not None and (self._outliers is None or self._outliers[0] is not gram):
+            self._outliers = gram, outliers(gram)  # the same ones at every fader event
+        found = self._outliers[1] if gram is not None and self._outliers is not None else ()
+        lines = [about_outliers(recipe.experts[row].name, [o for o in found if o.expert == row]) for row in rows]
+        notes = ((" ".join(line for line in lines if line), HINT), (about_origins(origins), ""))
+        return tuple(Note(severity="info", message=text, hint=hint) for text, hint in notes if text)
 
     def _weights(self, picked: _Picked, chosen: Selection, layout: Layout) -> int:
         if not chosen.tensors:

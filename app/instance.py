@@ -2,6 +2,10 @@
 
 The windows of one home folder find each other by a lock file (so that a stale socket is told from a busy window) and a
 local socket that only the same user may open. What comes through it is believed to be paths, and nothing else.
+
+Windows of different versions find each other, too. Paths mean the same to all of them, so a window takes those of
+another version and says whose they are; a message of a protocol that it does not know it refuses, and the start that
+sent it opens a window of its own, with a session file of its own, beside it.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +25,12 @@ from PySide6.QtNetwork import QLocalServer, QLocalSocket
 from PySide6.QtWidgets import QWidget
 
 from app import places
+from app.version import VERSION
 from engine.files.strict_json import BadJson, parse
+from engine.files.text import printable
 
+PROTOCOL = 1
+"""Raised when a message means something else than before; a window refuses those of a later one. 0 had no number."""
 MOST_BYTES = 1 << 20
 MOST_PATHS = 2_000
 LONGEST_PATH = 4_096
@@ -29,6 +38,7 @@ CONNECT_MS, ANSWER_MS = 300, 1_500
 PATIENCE_S = 3.0
 """How long a start waits for a window that is only just opening."""
 _READ_MS = 2_000
+_LONGEST_VERSION = 40
 _LONGEST_SOCKET = 100
 """Characters of a socket's path; Unix allows 107."""
 
@@ -47,23 +57,35 @@ def socket_name(home: Path) -> str:
 
 def message(paths: Sequence[str]) -> bytes:
     """What is sent: one line."""
-    return json.dumps({"open": list(paths)}).encode("ascii") + b"\n"
+    return json.dumps({"mixdown": PROTOCOL, "version": VERSION, "open": list(paths)}).encode("ascii") + b"\n"
 
 
-def paths_in(data: bytes) -> tuple[str, ...] | None:
-    """The paths of a message; None if it is anything else than a few absolute paths."""
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a later start says: the paths that it was given, and its version ("" from before it was said)."""
+
+    paths: tuple[str, ...]
+    version: str = ""
+
+
+def read_message(data: bytes) -> Message | None:
+    """A message; None if it is anything else than a few absolute paths, or of a protocol that is not known here."""
     if len(data) > MOST_BYTES:
         return None
     try:
         value = parse(data, depth=3)
     except BadJson:
         return None
-    found = value.get("open") if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(value, dict) or not value.keys() <= {"mixdown", "version", "open"}:
+        return None
+    found, protocol, version = value.get("open"), value.get("mixdown", 0), value.get("version", "")
+    if type(protocol) is not int or not 0 <= protocol <= PROTOCOL or not isinstance(version, str):
+        return None
     if not isinstance(found, list) or len(found) > MOST_PATHS:
         return None
     good = all(isinstance(p, str) and 0 < len(p) <= LONGEST_PATH and "\0" not in p and Path(p).is_absolute()
                for p in found)  # fmt: skip
-    return tuple(found) if good else None
+    return Message(tuple(found), printable(version, _LONGEST_VERSION)) if good else None
 
 
 class Instance(QObject):
@@ -74,9 +96,11 @@ class Instance(QObject):
 
     Signals:
         opened: Paths that a later start was given; perhaps none.
+        otherStarted: The version of a later start that is not this one's.
     """
 
     opened = Signal(object)
+    otherStarted = Signal(str)
 
     def __init__(self, home: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -91,8 +115,11 @@ class Instance(QObject):
         while not self._lock.tryLock(0):
             if self._lock.error() != QLockFile.LockError.LockFailedError:
                 return False  # no locks here
-            if self._send(message([str(Path(p).absolute()) for p in paths])):
+            answer = self._send(message([str(Path(p).absolute()) for p in paths]))
+            if answer.startswith("ok"):
                 return True
+            if answer:
+                return False  # it answers and does not want them: a window that knows another protocol
             if time.monotonic() > limit:
                 return False  # a window that does not answer must not keep this one from opening
             time.sleep(0.05)
@@ -114,12 +141,12 @@ class Instance(QObject):
             server.newConnection.connect(self._on_connection)
             self._server = server
 
-    def _send(self, data: bytes) -> bool:
-        """Whether the window took the message."""
+    def _send(self, data: bytes) -> str:
+        """What the window answers ("ok" and its version, if it took the message); "" if it does not."""
         socket = QLocalSocket()
         socket.connectToServer(self._name)
         if not socket.waitForConnected(CONNECT_MS):
-            return False
+            return ""
         socket.write(data)
         limit = time.monotonic() + ANSWER_MS / 1000
         answer = b""
@@ -129,7 +156,7 @@ class Instance(QObject):
             elif socket.state() != QLocalSocket.LocalSocketState.ConnectedState:
                 break
         socket.abort()
-        return answer == b"ok\n"
+        return answer.partition(b"\n")[0].decode("ascii", "replace") if b"\n" in answer else ""
 
     def _on_connection(self) -> None:
         server = self._server
@@ -145,13 +172,16 @@ class Instance(QObject):
         line, newline, _ = bytes(got).partition(b"\n")
         if not newline and len(got) <= MOST_BYTES:
             return
-        paths = paths_in(line) if newline else None
+        said = read_message(line) if newline else None
         got.clear()
-        socket.write(b"ok\n" if paths is not None else b"no\n")
+        socket.write(b"ok\n" if said is not None else b"no\n")
         socket.flush()
         socket.disconnectFromServer()
-        if paths is not None:
-            self.opened.emit(paths)
+        if said is None:
+            return
+        self.opened.emit(said.paths)
+        if said.version and said.version != VERSION:
+            self.otherStarted.emit(said.version)
 
 
 def listen_or_leave(paths: Sequence[str]) -> Instance | None:

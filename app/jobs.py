@@ -97,7 +97,8 @@ class JobRunner(QObject):
         self._stopping = False
         self._held = False
         self._arrived.connect(self._on_arrived, Qt.ConnectionType.QueuedConnection)
-        lanes: list[Lane] = ["heavy", *(["files"] * FILE_THREADS)]  # type: ignore[list-item]  # literals in a list
+        files: list[Lane] = ["files"] * FILE_THREADS
+        lanes: list[Lane] = ["heavy", *files]
         self._threads = [
             threading.Thread(target=self._serve, args=(lane,), name=f"mixdown-{lane}-{i}", daemon=True)
             for i, lane in enumerate(lanes)

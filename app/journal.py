@@ -29,6 +29,8 @@ RETRY_S = 2.0
 """After a failed write (a full disk); the changes wait in memory."""
 COMPACT_BYTES = 512 << 10
 """A longer journal becomes a new base file."""
+FORMAT = 1
+"""Of the records; said in the first line of a journal, as it may be read by another version of Mixdown."""
 MOST_BYTES = 16 << 20
 """More than that is not read back."""
 
@@ -192,10 +194,12 @@ def digest(file: Path) -> str:
 
 
 def replay(base: State, base_digest: str, journal: Path) -> tuple[State, bool]:
-    """The state at the end of a journal, and whether the journal is damaged in its middle."""
+    """The state at the end of a journal, and whether the journal is damaged in its middle or of another version."""
     records, damaged = read_records(journal)
     if not records or records[0].get("base") != base_digest:
         return base, damaged
+    if records[0].get("format", FORMAT) != FORMAT:
+        return base, True
     data = plain(base)
     try:
         for record in records[1:]:
@@ -302,7 +306,7 @@ class Journal:
         self._close()
         self._save(state)
         self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
-        self._append(line_of({"base": digest(self._file)}))
+        self._append(line_of({"base": digest(self._file), "format": FORMAT}))
         if state.view != View():
             self._append(line_of({"view": _view(state.view)}))
 

@@ -19,6 +19,8 @@ from engine.files.layout import describe
 from engine.files.model import Checkpoint, Finding, Layout
 from engine.files.text import printable
 from engine.progress import Token
+from engine.recipe.origin import NOT_CHECKED, Origin
+from engine.store.confirmed import Confirmed
 
 READ_DELAY_MS = 250
 """The row is painted first; then all bytes are read for hashes and NaN."""
@@ -35,6 +37,7 @@ class Entry:
         layout: Layers and kinds.
         sha256: Content hash, "" until it is known.
         values: Findings of the scan for NaN and infinity; None until it is done.
+        origin: Who vouches for it.
         error: Why it could not be opened.
     """
 
@@ -44,6 +47,7 @@ class Entry:
     layout: Layout | None = None
     sha256: str = ""
     values: tuple[Finding, ...] | None = None
+    origin: Origin = NOT_CHECKED
     error: MixdownError | None = None
 
 
@@ -120,6 +124,26 @@ class Library(QObject):
             self._checks[base, expert] = check(ancestor, entry.checkpoint)
         return (*self._checks[base, expert], *own)
 
+    def judge_again(self) -> None:
+        """Ask once more who vouches for each model, after one was confirmed."""
+        opened = {p: (e.checkpoint, e.sha256) for p, e in self._entries.items() if e.checkpoint and e.sha256}
+
+        def work(token: Token) -> dict[str, Origin]:
+            from engine.export.origins import origin_of
+
+            known = Confirmed(places.confirmed_file()).known()
+            return {path: origin_of(checkpoint, sha256, known) for path, (checkpoint, sha256) in opened.items()}
+
+        def done(origins: dict[str, Origin]) -> None:
+            for path, origin in origins.items():
+                entry = self._entries.get(path)
+                if entry is not None and entry.sha256 == opened[path][1] and entry.origin != origin:
+                    self._entries[path] = replace(entry, origin=origin)
+                    self.entryChanged.emit(path)
+
+        self._runner.submit("Asking who vouches for the models", work, lane="files", shown=False, done=done,
+                            key="origins")  # fmt: skip
+
     def _failed(self, path: str, error: MixdownError) -> None:
         self._entries[path] = replace(self._entries[path], state="failed", error=error)
         self.entryChanged.emit(path)
@@ -134,11 +158,15 @@ class Library(QObject):
             return
         opened = checkpoint
 
-        def work(token: Token) -> tuple[str, tuple[Finding, ...]]:
-            return content_hash(opened, token, self.hashes), check_values(opened, token)
+        def work(token: Token) -> tuple[str, tuple[Finding, ...], Origin]:
+            from engine.export.origins import origin_of
 
-        def done(known: tuple[str, tuple[Finding, ...]]) -> None:
-            self._entries[path] = replace(self._entries[path], sha256=known[0], values=known[1])
+            sha256 = content_hash(opened, token, self.hashes)
+            origin = origin_of(opened, sha256, Confirmed(places.confirmed_file()).known())
+            return sha256, check_values(opened, token), origin
+
+        def done(known: tuple[str, tuple[Finding, ...], Origin]) -> None:
+            self._entries[path] = replace(self._entries[path], sha256=known[0], values=known[1], origin=known[2])
             self.entryChanged.emit(path)
 
         self._runner.submit(f"Checking the weights of {checkpoint.name}", work, lane="files", key=f"read {path}",

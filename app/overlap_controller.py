@@ -66,6 +66,8 @@ class OverlapController(QObject):
         self._soon.timeout.connect(self.refresh)
         self.links.changed.connect(self._mark)
         dock.visibilityChanged.connect(self._later)
+        workspace.modelsChanged.connect(self._load)
+        self._load()
         for signal in (workspace.store.recipeChanged, workspace.live.gramChanged, workspace.modelsChanged,
                        self.links.changed, workspace.settingsChanged):  # fmt: skip
             signal.connect(self._later)
@@ -74,6 +76,14 @@ class OverlapController(QObject):
     def _later(self, *_: object) -> None:
         if self._dock.isVisible() and not self._soon.isActive():
             self._soon.start()
+
+    def _load(self) -> None:
+        """Prepare what the views are counted and drawn with, before anybody asks for them."""
+        inputs = self._workspace.inputs()
+        if inputs is not None and inputs.base is not None:
+            self._workspace.runner.submit("Preparing the overlap views", lambda token: _prepared(inputs, token),
+                                          key="overlap prepared", lane="files", shown=False,
+                                          failed=lambda _: None)  # fmt: skip  # whoever asks for the views is told
 
     def _mark(self) -> None:
         """Show the selection in every view at once."""
@@ -96,11 +106,26 @@ class OverlapController(QObject):
             panel.strictnessMoved.connect(self._set_strictness)
             panel.cutMoved.connect(self._set_cut)
             panel.consensusWanted.connect(self.use_consensus)
-            panel.viewChanged.connect(self._later)
+            panel.viewChanged.connect(self._on_view)
             panel.told.connect(self.told)
             self._dock.setWidget(panel)
             self.made.emit(panel)
         return self._panel
+
+    def _on_view(self, view: str) -> None:
+        self._ask(view)
+        self._later()
+
+    def _ask(self, view: str) -> None:
+        """Measure what a view needs and is not known yet, or only from a sample."""
+        if view in ("signs", "masks", "roles"):
+            overlap = self._known(self._found, _KEY)
+            if overlap is None or overlap.share < 1:
+                self._measure(_KEY, is_first=overlap is None)
+        elif view == "sizes":
+            sizes = self._known(self._sizes, _SIZES)
+            if sizes is None or sizes.share < 1:
+                self._measure(_SIZES, is_first=sizes is None)
 
     def refresh(self) -> None:
         """Show what is known, and measure what is not."""
@@ -119,6 +144,7 @@ class OverlapController(QObject):
         strictness = float(params.get("strictness", params["drop_lambda"] if gone else self.strictness))
         self.strictness = strictness
         view = panel.current
+        self._ask(view)
         if view == "cosine":
             panel.set_state(view, overlap_state.cosine_view(gram, names, *self._chosen_groups()))
         elif view == "layers":
@@ -137,10 +163,6 @@ class OverlapController(QObject):
         if view in panel.controls:
             self._show_controls(panel, view, found, params)
         self._mark()
-        if view in ("signs", "masks", "roles") and (found is None or found.share < 1):
-            self._measure(_KEY, is_first=found is None)
-        elif view == "sizes" and (sizes is None or sizes.share < 1):
-            self._measure(_SIZES, is_first=sizes is None)
         self.refreshed.emit()
 
     def _k(self, params: Mapping[str, Value]) -> int:
@@ -206,8 +228,8 @@ class OverlapController(QObject):
         self._workspace.runner.submit(
             f"{title} of {len(recipe.experts)} experts" + (" (first look)" if is_first else ""),
             lambda token: _first(key, inputs, groups, wanted, token) if is_first else _exact(key, inputs, token),
-            key=key, shown=not is_first, background=True, failed=self._failed,
-            done=lambda found: self._arrived(key, found, paths),
+            key=key, shown=not is_first, background=not is_first, lane="files" if is_first else "heavy",
+            failed=self._failed, done=lambda found: self._arrived(key, found, paths),
         )  # fmt: skip
 
     def _arrived(self, key: str, found: Overlap | Magnitudes, paths: tuple[str, ...]) -> None:
@@ -283,6 +305,18 @@ class OverlapController(QObject):
         """Choose the method whose k has been looked at, with its λ."""
         made = self._workspace.recipe.with_method("consensus", {"k": k, "strictness": self.strictness})
         self._workspace.store.apply(made, f"Use Consensus with k = {k}")
+
+
+def _prepared(inputs: Inputs, token: Token) -> None:
+    """Load the analyses and the views, and take the models' fingerprints, in a worker."""
+    from engine.analyse import magnitudes, overlap, stored  # noqa: F401  # only loaded
+    from engine.merge.models import content_key
+    from widgets.plots import overlap_panel  # noqa: F401  # only loaded
+
+    for model in (inputs.base, *inputs.experts):
+        token.check()
+        if model is not None:
+            content_key(model)
 
 
 def _first(

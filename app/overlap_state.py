@@ -14,7 +14,7 @@ from engine.files.model import Layout
 from engine.live.gram import Gram
 from widgets.common.colours import expert_colour, expert_letter
 from widgets.common.theme import theme
-from widgets.plots.state import Bars, Heat, Histogram, UpSet
+from widgets.plots.state import COMBINATIONS, Bars, Heat, Histogram, UpSet
 
 _HATCHED = ("left out of the merge", "masked by role, or what Consensus would drop at k")
 
@@ -36,7 +36,8 @@ def basis(found: Overlap | Magnitudes | None) -> str:
     """Whether the numbers are exact or a first look: ", exact" or ", sample of 1.5 % of the weights"."""
     if found is None:
         return ""
-    return ", exact" if found.share >= 1 else f", sample of {100 * found.share:.1f} % of the weights; exact follows"
+    share = f"{100 * found.share:.1f}" if found.share >= 0.001 else f"{100 * found.share:.1g}"
+    return ", exact" if found.share >= 1 else f", sample of {share} % of the weights; exact follows"
 
 
 def cosine_view(gram: Gram | None, names: Sequence[str], groups: Sequence[int] | None = None, where: str = "") -> Heat:
@@ -122,11 +123,14 @@ def mask_view(found: Overlap | None, strictness: float) -> UpSet:
     if found.masks.lattice is None:
         return UpSet(title=title, empty="Combinations are counted for up to 12 experts. See the roles instead.")
     level = found.masks.level(strictness)
+    counts = found.masks.lattice[level].sum(axis=0)
+    combinations = int(np.count_nonzero(counts[1:]))
+    rest = f" The {COMBINATIONS} largest of {combinations:,}; the table has all." if combinations > COMBINATIONS else ""
     return UpSet(
         title=f"{title}, {_lambda_text(found.masks.strictness[level], strictness)}{basis(found)}",
         sets=found.names,
-        counts=found.masks.lattice[level].sum(axis=0),
-        meaning="Weights that lie in exactly these masks and no other, of all weights.",
+        counts=counts,
+        meaning=f"Weights that lie in exactly these masks and no other, of all weights.{rest}",
     )
 
 

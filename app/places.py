@@ -43,6 +43,11 @@ def hash_cache_file() -> Path:
     return home() / "hashes.json"
 
 
+def confirmed_file() -> Path:
+    """Content hashes that the user vouches for; not a cache."""
+    return home() / "confirmed.json"
+
+
 def score_cache_file() -> Path:
     """Quick-eval scores that were measured before."""
     return home() / "scores.sqlite"

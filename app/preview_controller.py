@@ -16,7 +16,7 @@ from app import preview_work as work
 from app.preview_drawn import Drawn
 from app.preview_host import EvaluatorDied
 from app.preview_state import LiveState, Pairs, Phase, nudged, ready, shared_cell
-from app.preview_wants import Gains, wanted
+from app.preview_wants import Gains, Point, wanted
 from app.workspace import Workspace
 from engine.errors import MixdownError
 from engine.preview.basis import Cell, Floats
@@ -67,7 +67,7 @@ class PreviewController(QObject):
         self._surrogate: Surrogate | None = None
         self._older: Surrogate | None = None
         self._slopes: tuple[Surrogate, Slopes] | None = None
-        self._last, self._gain = 0.0, Gains()
+        self._last, self._gain, self._place = 0.0, Gains(), Point()
         self._key: object = None
         self._made_of: object = None
         self._trouble: tuple[object, str] | None = None
@@ -133,7 +133,7 @@ class PreviewController(QObject):
     def point(self) -> Floats | None:
         """(T, G) where the recipe stands."""
         frame = self.frame()
-        return frame.point(self._workspace.recipe) if frame is not None else None
+        return self._place.of(frame, self._workspace.recipe) if frame is not None else None
 
     @property
     def state(self) -> LiveState:
@@ -361,8 +361,8 @@ class PreviewController(QObject):
         live, surrogate, point, gain = self._live, self._surrogate, self.point(), self.gain()
         if live is None or surrogate is None or point is None:
             return
-        self._touched = pairs
-        if surrogate.filled < 1 and surrogate.state(nudged(point, pairs)) == "waiting":
+        self._touched, near = pairs, nudged(point, pairs)
+        if waits := surrogate.state(near) == "waiting":
             self._fill()
         shared = shared_cell(pairs, gain) if gain is not None else None
         if shared is None:
@@ -370,8 +370,8 @@ class PreviewController(QObject):
         cell, unit = shared
         start, end = sorted((low * unit, high * unit))
         self._held = cell, start, end
-        source = self.best(nudged(point, pairs))
-        if source is not None and source.state(nudged(point, pairs)) != "waiting":
+        source = self._older if waits else surrogate
+        if source is not None and (source is surrogate or source.state(near) != "waiting"):
             self._workspace.runner.submit(
                 "Sketching a fader", lambda _: work.sketch(source, point, cell, start, end), key=_SKETCH, lane="files",
                 shown=False, done=lambda drawn: self._followed(drawn, sketch=True), failed=lambda _: None,

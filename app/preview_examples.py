@@ -110,7 +110,7 @@ class ExamplesController(QObject):
         if chosen is not None and chosen.task == self.task:
             cards = self._cards(surrogate, chosen)
         self.panel.set_state(ExamplesState(
-            tasks=tuple((t.name, t.title or t.name) for t in tasks), task=self.task, cards=cards,
+            tasks=tuple((t.name, t.name) for t in tasks), task=self.task, cards=cards,
             note=_NOTES[surrogate.state(point)] if cards else "",
             hint=self._trouble or "Looking for examples that are near to flipping…",
         ))  # fmt: skip

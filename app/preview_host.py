@@ -9,17 +9,15 @@ from __future__ import annotations
 import itertools
 import os
 import queue
-import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
+from app import processes
 from app.export_job import error_from_json
 from app.preview_wire import pack, receive
 from app.preview_worker import FLAG
@@ -32,8 +30,6 @@ SILENT_S = 60.0
 """A process that says nothing for so long hangs; it beats twice a second, but not while a slow disk gives it torch."""
 STUCK_S, LOADING = 5.0, 6
 """A process that does not stop what was cancelled for so long hangs; so many times as long while it loads libraries."""
-_MAIN = Path(__file__).resolve().parent.parent / "main.py"
-_TAIL = 20_000
 _HINT = "Nothing on the desk is lost. If it stops again, turn live preview off (View) or choose another runner."
 _Box = queue.SimpleQueue[dict[str, Any] | None]
 
@@ -46,10 +42,9 @@ class Evaluating:
     """One process, the requests that wait for it, and when it was last heard of."""
 
     def __init__(self) -> None:
-        command = [sys.executable, FLAG] if getattr(sys, "frozen", False) else [sys.executable, str(_MAIN), FLAG]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            processes.command(FLAG), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
             start_new_session=True,  # Ctrl+C in a terminal is for the window, which decides
         )  # fmt: skip
         self._lock = threading.Lock()
@@ -115,12 +110,7 @@ class Evaluating:
     def died(self) -> EvaluatorDied:
         """The error that says how it ended."""
         self._reader.join(2.0)  # it has seen the last words then
-        code, why = self._process.poll() or 0, self._why
-        if not why:
-            name = ""
-            with suppress(ValueError):
-                name = signal.Signals(-code).name if code < 0 else ""
-            why = f"it ended with {name}" if name else f"it ended with code {code}"
+        why = self._why or processes.end_words(self._process.poll() or 0)
         error = EvaluatorDied(f"The process that runs the models stopped: {why}.", hint=_HINT)
         if self._words:
             error.add_note(self._words)
@@ -150,7 +140,7 @@ class Evaluating:
         """Keep its last words and give everything back."""
         with suppress(OSError, ValueError):
             size = self._errors.seek(0, os.SEEK_END)
-            self._errors.seek(max(0, size - _TAIL))
+            self._errors.seek(max(0, size - processes.TAIL_BYTES))
             self._words = self._errors.read().decode("utf-8", "replace").strip()
         for pipe in (self._process.stdin, self._errors):
             if pipe is not None:
@@ -273,7 +263,7 @@ def _result(message: Mapping[str, Any]) -> dict[str, Any]:
         raise error_from_json(message["error"])
     if "bug" in message:
         error = MixdownError(f"Something went wrong inside Mixdown ({message['bug']}).",
-                             hint="Nothing of yours is lost. Copy the details and report this.")  # fmt: skip
+                             hint=processes.BUG_HINT)  # fmt: skip
         error.add_note(message["trace"])
         raise error
     if "cancelled" in message:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from app.desk import Desk
 
 _FRAME_MS = 16
+_PRESS_MS = 10
+"""After a press the table selects and is painted; only then is the curve asked for."""
 
 
 class PreviewViews(QObject):
@@ -44,6 +46,7 @@ class PreviewViews(QObject):
         self.ghost = GhostCurve(self._canvas)
         self.task = ""
         self._slopes: Slopes | None = None
+        self._tinted_of: tuple[object, ...] = ()
         self._member: tuple[tuple[Column, ...], Floats] | None = None
         self._held: tuple[Cell, ...] = ()
         self._later = QTimer(self, interval=_FRAME_MS, singleShot=True)
@@ -71,16 +74,12 @@ class PreviewViews(QObject):
         self._show_curve()
 
     def _looked_at(self, curve: Curve) -> tuple[str, Measure]:
-        """Title and measure of the task that is looked at, or of the average of those of one unit."""
+        """Name and measure of the task that is looked at, or of the average of those of one unit."""
         task = next((t for t in curve.tasks if t.name == self.task), None)
         if task is not None:
-            return task.title or task.name, task.measure
+            return task.name, task.measure
         alike = of_one_unit(curve.tasks)
-        return (f"Average of {len(alike)} tasks" if len(alike) > 1 else alike[0].title), alike[0].measure
-
-    def _titles(self) -> Mapping[str, str]:
-        live = self._preview.session()
-        return {t.name: t.title or t.name for t in live.tasks} if live is not None else {}
+        return (f"Average of {len(alike)} tasks" if len(alike) > 1 else alike[0].name), alike[0].measure
 
     def _columns(self) -> tuple[Column, ...]:
         return self._desk.desk.columns
@@ -91,6 +90,10 @@ class PreviewViews(QObject):
         """Colour every fader by what moving it up would do."""
         slopes, gain, frame = self._preview.slopes(), self._preview.gain(), self._preview.frame()
         columns = self._columns()
+        made_of = (slopes, gain, frame, columns, self.task)
+        if all(a is b for a, b in zip(made_of, self._tinted_of, strict=False)) and self._tinted_of:
+            return  # a fader that moves changes none of them
+        self._tinted_of = made_of
         shown = np.zeros((0, 0))
         self._slopes = None
         if slopes is not None and gain is not None and frame is not None and columns:
@@ -116,7 +119,7 @@ class PreviewViews(QObject):
             return ""
         if any(np.isnan(self._slopes.values[:, t, g]).all() for t, g in pairs):
             return ""
-        return self._slopes.words(pairs, self._titles())
+        return self._slopes.words(pairs)
 
     def _hover(self, row: int, column: int) -> None:
         """Say it in the status bar: of the cell under the pointer, else of the one with the keyboard."""
@@ -144,7 +147,7 @@ class PreviewViews(QObject):
             if event.type() == QEvent.Type.MouseButtonPress:
                 spot = self._table.spot_at(event.position().toPoint())
                 if spot is not None and not event.modifiers():
-                    QTimer.singleShot(0, lambda: self._press_spot(spot))  # the table selects first
+                    QTimer.singleShot(_PRESS_MS, lambda: self._press_spot(spot))  # the selection is painted first
             elif event.type() == QEvent.Type.MouseButtonRelease:
                 self.release()
         return False

@@ -39,6 +39,21 @@ def wanted(workspace: Workspace, live: Session | None) -> tuple[object, str]:
     return (frame.key(recipe), tuple(workspace.scoring.board.tasks), id(inputs)), ""
 
 
+class Point:
+    """Where the recipe stands; asked for several times at every fader event, computed once."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Frame, Recipe, Floats] | None = None
+
+    def of(self, frame: Frame, recipe: Recipe) -> Floats:
+        """(T, G) by `Frame.point`. Do not change the array."""
+        known = self._known
+        if known is None or known[0] is not frame or known[1] is not recipe:
+            known = self._known = frame, recipe, frame.point(recipe)
+            known[2].flags.writeable = False
+        return known[2]
+
+
 class Gains:
     """What a unit of each fader changes in the point; remembered, because it does not depend on the faders."""
 

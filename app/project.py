@@ -138,7 +138,7 @@ class ProjectStore(QObject):
 
     def is_saved(self, recipe: Recipe) -> bool:
         """Whether the project file holds this recipe; content hashes only say what is known already."""
-        return recipe == self._saved or without_hashes(recipe) == without_hashes(self._saved)
+        return is_same(recipe, self._saved)
 
     def change_tasks(self, tasks: tuple[TaskRef, ...], text: str) -> None:
         """Change the recipe's tasks as an undoable step."""
@@ -153,9 +153,17 @@ class ProjectStore(QObject):
     def _show(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self.recipeChanged.emit(recipe)
-        if self.is_edited != self._was_edited:
-            self._was_edited = self.is_edited
+        is_edited = self.is_edited
+        if is_edited != self._was_edited:
+            self._was_edited = is_edited
             self.titleChanged.emit()
+
+
+def is_same(one: Recipe, other: Recipe) -> bool:
+    """Whether two recipes differ in nothing but content hashes; made to be asked at every fader event."""
+    if one is other:
+        return True
+    return one.rules == other.rules and without_hashes(one) == without_hashes(other)
 
 
 def without_hashes(recipe: Recipe) -> Recipe:

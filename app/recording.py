@@ -22,6 +22,7 @@ from engine.evaluate.score import Score
 from engine.files.checkpoint import open_checkpoint
 from engine.files.hashing import HashCache, content_hash
 from engine.history import inbox, recipes
+from engine.history.titles import title_of
 from engine.history.values import Facts
 from engine.methods import find
 from engine.progress import Progress
@@ -247,7 +248,7 @@ def export_facts(recipe: Recipe, done: Exported, device: str, scores: tuple[Scor
     """A finished export as the history keeps it."""
     return Facts(
         kind="export", recipe=recipes.canonical(recipe), key=recipes.key_of(recipe), method=recipe.method,
-        title=recipes.title_of(recipe), params=_params(recipe), inputs=recipes.inputs_of(recipe), scores=scores,
+        title=title_of(recipe), params=_params(recipe), inputs=recipes.inputs_of(recipe), scores=scores,
         seconds=done.seconds, device=device, versions=versions(), output_path=str(done.path.absolute()),
         output_bytes=done.bytes,
     )  # fmt: skip
@@ -257,7 +258,7 @@ def score_facts(recipe: Recipe, scores: tuple[Score, ...], seconds: float | None
     """A quick eval as the history keeps it."""
     return Facts(
         kind="score", recipe=recipes.canonical(recipe), key=recipes.key_of(recipe), method=recipe.method,
-        title=recipes.title_of(recipe), params=_params(recipe), inputs=recipes.inputs_of(recipe), scores=scores,
+        title=title_of(recipe), params=_params(recipe), inputs=recipes.inputs_of(recipe), scores=scores,
         seconds=seconds, device=device, versions=versions(),
     )  # fmt: skip
 

@@ -76,6 +76,8 @@ class Recovery(QObject):
     def _tell(self) -> None:
         """A notice, a card and perhaps the comparison, once after the start."""
         last, session = self._last, self._desk.session
+        if session.left:
+            self._desk.tell(session.left, "warning", "session-left")
         if session.ended_badly is not None:
             since = last.written - 86_400 if last else 0.0
             self.report = crash.report_of(session.ended_badly, places.log_file(), since)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -283,13 +284,17 @@ class RunsActs(QObject):
             for run, path, created in missing or ():
                 sha256 = _output_hash(path, created, token, hashes)
                 if sha256:
-                    recording.recorder().submit(lambda h, r=run, s=sha256: h.set_output_hash(r, s)).result()  # type: ignore[misc]  # a lambda with defaults
+                    recording.recorder().submit(partial(_note_hash, run, sha256)).result()
                     known += 1
             return known
 
         self._desk.workspace.runner.submit("Hashing exports for the history", work, lane="files", key=_HASHING,
                                            shown=False, background=True, failed=lambda _: None,
                                            done=lambda count: self._runs.refresh() if count else None)  # fmt: skip
+
+
+def _note_hash(run: int, sha256: str, history: History) -> None:
+    history.set_output_hash(run, sha256)
 
 
 def _output_hash(path: str, created: float, token: Token, hashes: Any) -> str:

@@ -11,7 +11,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from app import places
 from app.jobs import JobRunner
-from app.project import without_hashes
+from app.project import is_same, without_hashes
 from engine.errors import MixdownError
 from engine.evaluate.measures import find_measure
 from engine.evaluate.score import Score, average
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from engine.evaluate.greedy import Soup
     from engine.store.cache import ScoreCache
 
+_MOST_AVERAGES = 4096
+"""Recipes whose score is looked up once only."""
 AUTO_DELAY_MS = 600
 """Quiet time after the last change before quick eval starts by itself."""
 
@@ -74,6 +76,7 @@ class Scoring(QObject):
         self.rows, self._by = 300, ""
         self.is_running = False
         self.history: dict[Recipe, float] = {}
+        self._averages: dict[int, tuple[Recipe, float | None]] = {}
         self.changed_tasks: tuple[str, ...] = ()
         self._timer = QTimer(self, interval=AUTO_DELAY_MS, singleShot=True)
         self._timer.timeout.connect(self.evaluate)
@@ -83,6 +86,7 @@ class Scoring(QObject):
         self.is_auto = is_auto
         if (rows, runner) != (self.rows, self._by):
             self.rows, self._by, self.history = rows, runner, {}
+            self._averages.clear()
             self._runner.cancel_key("score mix")
             self._runner.cancel_key("score models")
             self.is_running = False
@@ -93,11 +97,11 @@ class Scoring(QObject):
     def is_stale(self) -> bool:
         """Whether the mix's scores belong to another recipe."""
         mix = self.board.mix
-        return mix is not None and without_hashes(mix.recipe) != without_hashes(self._recipe)
+        return mix is not None and not is_same(mix.recipe, self._recipe)
 
     def recipe_changed(self, recipe: Recipe, inputs: Inputs | None) -> None:
         """Note the recipe; start later by itself if the user wants that."""
-        changed = without_hashes(recipe) != without_hashes(self._recipe) or (inputs is None) != (self._inputs is None)
+        changed = not is_same(recipe, self._recipe) or (inputs is None) != (self._inputs is None)
         before = self._shown(), self._recipe.tasks, self._recipe.experts
         if recipe.tasks != self._recipe.tasks:
             self._load_tasks(recipe.tasks)
@@ -226,11 +230,19 @@ class Scoring(QObject):
             mean = average(list(scores.values()))
             if find_measure(mean.metric).unit == "%":  # else there is no number that stands for all tasks
                 self.history[without_hashes(recipe)] = mean.value
+                self._averages.clear()
         self.scoresChanged.emit()
 
     def average(self, recipe: Recipe) -> float | None:
-        """Mean score that was measured for a recipe, if it was."""
-        return self.history.get(without_hashes(recipe))
+        """Mean score that was measured for a recipe, if it was; asked about every step again and again."""
+        if not self.history:
+            return None
+        known = self._averages.get(id(recipe))
+        if known is None or known[0] is not recipe:
+            if len(self._averages) >= _MOST_AVERAGES:
+                self._averages.clear()
+            known = self._averages[id(recipe)] = recipe, self.history.get(without_hashes(recipe))
+        return known[1]
 
     def _models_scored(self, scores: Mapping[tuple[str, str], Score]) -> None:
         self.board = Board(self.board.tasks, self.board.problems, {**self.board.models, **scores}, self.board.mix)

@@ -111,7 +111,10 @@ def text(selection: Selection | None, recipe: Recipe, layout: Layout | None) -> 
     everyone = select.Selection(tuple(names), places.kinds, places.layers, every_expert=True,
                                 every_kind=places.every_kind, every_layer=places.every_layer)  # fmt: skip
     where = select.render(everyone, list(names.items()), layout).removeprefix("*").removeprefix(" : ")
-    where = f"{'layer' if len(places.layers) == 1 else 'layers'} {where}" if where and not places.every_layer else where
+    if where and not places.every_layer:
+        kinds, _, layers = where.rpartition(" : ")
+        where = f"{'layer' if len(places.layers) == 1 else 'layers'} {layers}"
+        where += f" · {kinds}" if kinds not in ("", "*") else ""
     tensors = f"{len(places.tensors)} tensors" if len(places.tensors) > 1 else "".join(places.tensors)
     weights = {"nobody": "weights that nobody needs", "shared": "shared weights", "everybody": "everybody's weights",
                "only": "weights that this expert alone needs"}.get(selection.role, "")  # fmt: skip

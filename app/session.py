@@ -68,6 +68,7 @@ class Session(QObject):
         marker: Exists while a window uses the session; a crash is written into it.
         ended_badly: What the marker of the window before said, if that did not close it; else None.
         restored: Told what is put on the desk.
+        left: What could not be read of the last session and where it is now, in a sentence; "" for nothing.
     """
 
     def __init__(self, store: ProjectStore, parent: QObject | None = None) -> None:
@@ -80,6 +81,7 @@ class Session(QObject):
         self.ended_badly = self._mark() if self._lock is not None else None
         self.journal = Journal(self.file, self._save)
         self.restored: Callable[[Last], object] | None = None
+        self.left = ""
         for signal in (store.recipeChanged, store.pinsChanged, store.titleChanged):
             signal.connect(self._on_change)
 
@@ -116,8 +118,8 @@ class Session(QObject):
         if self.file.exists():
             try:
                 recipe, pins = load_with_pins(self.file)
-            except MixdownError:
-                self.file.replace(self.file.with_suffix(".damaged"))
+            except MixdownError as error:
+                self._leave(error)
                 return None
             project = None
             with suppress(OSError):
@@ -125,11 +127,22 @@ class Session(QObject):
             base = State(recipe, pins, project)
         last, damaged = replay(base, digest(self.file), journal)
         if damaged:
+            kept = journal.with_suffix(".journal-damaged")
             with suppress(OSError):
-                write_durably(journal.with_suffix(".journal-damaged"), journal.read_bytes())
+                write_durably(kept, journal.read_bytes())
+                self.left = f"The last changes of the session could not be read; they are kept in {kept.name}."
         if not last.recipe.experts and last.recipe.base is None:
             return None
         return Last(last.recipe, dict(last.pins), last.project, last.view, written)
+
+    def _leave(self, error: MixdownError) -> None:
+        """Keep a session that cannot be read here, for the version of Mixdown that wrote it."""
+        stamp = time.strftime("%Y-%m-%d %H.%M.%S")
+        kept = self.file.with_name(f"unread {stamp}{self.file.suffix}")
+        with suppress(OSError):
+            self.file.replace(kept)
+            self.left = f"The last session could not be read: {error.message} It is kept in {kept.name}."
+            self.journal.path.replace(kept.with_suffix(self.journal.path.suffix))
 
     def set_aside(self) -> Path | None:
         """Keep the last session under a name of its own if it lies in no project file; returns where."""

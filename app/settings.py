@@ -58,12 +58,7 @@ class Settings:
 
 def load_settings(path: Path) -> Settings:
     """Settings from a file; what is missing, damaged or of the wrong type is at its default."""
-    try:
-        raw: Any = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return Settings()
-    if not isinstance(raw, dict):
-        return Settings()
+    raw = _raw(path)
     defaults, known = Settings(), dict[str, Any]()
     for field in fields(Settings):
         value, default = raw.get(field.name), getattr(defaults, field.name)
@@ -74,10 +69,24 @@ def load_settings(path: Path) -> Settings:
     return replace(defaults, **known)
 
 
+def _raw(path: Path) -> dict[str, Any]:
+    """What a file says, {} for nothing that is of use."""
+    try:
+        raw: Any = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return raw if isinstance(raw, dict) else {}
+
+
 def save_settings(settings: Settings, path: Path) -> str:
-    """Write what differs from the defaults; returns a problem as text instead of raising, "" when it went well."""
+    """Write what differs from the defaults; preferences that only a newer Mixdown knows are left as they are.
+
+    Returns:
+        A problem as text instead of raising, "" when it went well.
+    """
     defaults = asdict(Settings())
     changed = {k: v for k, v in asdict(settings).items() if v != defaults[k]}
+    changed = {**{k: v for k, v in _raw(path).items() if k not in defaults}, **changed}
     try:
         write_durably(path, json.dumps(changed, indent=1).encode() + b"\n", mode=0o600)
     except MixdownError as error:

@@ -199,7 +199,9 @@ class ShelfController(QObject):
                 title=title,
                 why=why,
                 hint=error.hint if error else "",
-                details="\n".join([ref.path, *lines, *(f"  {t}" for f in found for t in f.tensors[:20])]),
+                details="\n".join(
+                    [ref.path, *lines, *(f"  {t}" for f in found for t in f.tensors[:20]), *_sources(entry)]
+                ),
                 severity=worst,
                 actions=((f"remove:{ref.id}", "Remove"), (f"replace:{ref.id}", "Choose another file…"))
                 if worst == "error"
@@ -234,8 +236,15 @@ class ShelfController(QObject):
             size_bytes=checkpoint.size_bytes if checkpoint else None,
             check=_check(entry, found),
             check_text=_check_text(entry, found),
+            origin="" if entry.origin.standing == "not checked" else entry.origin.standing,
             is_muted=index >= 0 and not self._workspace.recipe.is_heard(ref.id),
         )
+
+
+def _sources(entry: Entry) -> list[str]:
+    """The origin of a model and every source that nobody vouches for, a line each."""
+    lines = [f"  {source.name}  {source.sha256}" for source in entry.origin.sources]
+    return [entry.origin.text, f"Content SHA-256: {entry.sha256}", *lines] if entry.sha256 else []
 
 
 def dtype_text(dtypes: Sequence[str]) -> str:
@@ -263,4 +272,6 @@ def _check_text(entry: Entry, found: Sequence[Finding]) -> str:
         lines.append("Still reading the weights for NaN and infinity.")
     elif not lines:
         lines.append("Keys, shapes and values checked.")
+    if entry.values is not None:
+        lines.append(entry.origin.text)
     return "\n".join(lines)

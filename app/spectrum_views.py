@@ -14,8 +14,11 @@ from engine.merge.inputs import Inputs
 from engine.progress import Token
 
 if TYPE_CHECKING:
+    from PySide6.QtWidgets import QWidget
+
     from app.desk import Desk
     from app.tensor_views import TensorViews
+    from widgets.plots.frame import PlotFrame
     from widgets.plots.overlap_panel import OverlapPanel
     from widgets.plots.spectrum_view import Spectrum
     from widgets.plots.tensor_bar import TensorPage
@@ -51,19 +54,23 @@ class SpectrumViews(QObject):
             signal.connect(lambda *_: self._soon.start())
 
     def add_to(self, panel: OverlapPanel) -> None:
-        """Make the tab; called when the overlap views are first shown."""
+        """Add the tab; called when the overlap views are first shown."""
+        self._panel = panel
+        panel.add_page(VIEW, "Spectrum", self._made)
+        panel.viewChanged.connect(lambda _: self._soon.start())
+
+    def _made(self) -> tuple[QWidget, PlotFrame]:
+        """The page, when it is first shown."""
         from widgets.plots.spectrum_view import SpectrumView
         from widgets.plots.tensor_bar import TensorPage
 
         view = SpectrumView()
         page = self.page = TensorPage(view, with_modes=False)
-        self._panel = panel
-        panel.add_page(VIEW, "Spectrum", page, page.frame)
-        panel.viewChanged.connect(lambda _: self._soon.start())
         page.bar.tensorChosen.connect(self._tensors.show_tensor)
         page.bar.measure.clicked.connect(lambda: self._measure(forced=True))
         view.pairChosen.connect(self._on_pair)
         view.expertChosen.connect(lambda expert: self._on_pair(expert, expert))
+        return page, page.frame
 
     def refresh(self) -> None:
         """Show the chosen tensor's spectrum, or measure it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,38 +11,14 @@ from engine.methods import find
 from engine.methods.spec import Param
 from engine.preview.grid import Axis
 from engine.recipe.recipe import Recipe
+from widgets.plots.sweep_state import Quantity
 
 _FIRST = ("scale", "density", "k", "strictness")
 _HIDDEN = ("post_alpha", "drop_lambda")
 """Numbers of extras that are off by default: sweeping them would change nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sweepable:
-    """A number that can be swept.
-
-    Attributes:
-        id: "param:NAME", "gain:EXPERT", "fader:EXPERT" or "fader:" for all experts.
-        label: What the user reads.
-        low: First value offered.
-        high: Last value offered.
-        count: How many values are offered.
-        least: Smallest value allowed.
-        most: Largest value allowed.
-        whole: Whether only whole numbers make sense.
-    """
-
-    id: str
-    label: str
-    low: float
-    high: float
-    count: int = 6
-    least: float = -10.0
-    most: float = 10.0
-    whole: bool = False
-
-
-def sweepables(recipe: Recipe) -> tuple[Sweepable, ...]:
+def sweepables(recipe: Recipe) -> tuple[Quantity, ...]:
     """All numbers of a recipe that can be swept, the most useful first."""
     method, values = find(recipe.method), find(recipe.method).complete(dict(recipe.params))
     off = () if values.get("post", "none") != "none" else ("post_alpha",)
@@ -53,11 +28,11 @@ def sweepables(recipe: Recipe) -> tuple[Sweepable, ...]:
     params.sort(key=lambda p: _FIRST.index(p.name) if p.name in _FIRST else len(_FIRST))
     found = [_of_param(p, len(recipe.experts)) for p in params]
     top = 1.0 if method.space == "weight" else 1.5
-    found.append(Sweepable(id="fader:", label="coefficient of all experts", low=0.0, high=top))
+    found.append(Quantity(id="fader:", label="coefficient of all experts", low=0.0, high=top))
     for ref in recipe.experts:
-        found.append(Sweepable(id=f"gain:{ref.id}", label=f"gain of {ref.name}", low=0.0, high=1.5))
+        found.append(Quantity(id=f"gain:{ref.id}", label=f"gain of {ref.name}", low=0.0, high=1.5))
     for ref in recipe.experts:
-        found.append(Sweepable(id=f"fader:{ref.id}", label=f"coefficient of {ref.name}", low=0.0, high=top))
+        found.append(Quantity(id=f"fader:{ref.id}", label=f"coefficient of {ref.name}", low=0.0, high=top))
     return tuple(found)
 
 
@@ -65,7 +40,7 @@ def _is_number(param: Param) -> bool:
     return isinstance(param.default, (int, float)) and not isinstance(param.default, bool)
 
 
-def _of_param(param: Param, experts: int) -> Sweepable:
+def _of_param(param: Param, experts: int) -> Quantity:
     """A parameter with a range around its default."""
     default, whole = float(param.default), isinstance(param.default, int)
     least = -1000.0 if param.low is None else param.low
@@ -77,7 +52,7 @@ def _of_param(param: Param, experts: int) -> Sweepable:
     else:
         low, high = max(least, default / 3), min(most, default * 2 if default else 1.0)
     count = int(high - low) + 1 if whole else 6
-    return Sweepable(id=f"param:{param.name}", label=param.label, low=round(low, 4), high=round(high, 4),
+    return Quantity(id=f"param:{param.name}", label=param.label, low=round(low, 4), high=round(high, 4),
                      count=min(max(count, 2), 8), least=least, most=most, whole=whole)  # fmt: skip
 
 
@@ -95,7 +70,7 @@ def values_of(low: float, high: float, count: int, *, whole: bool = False) -> tu
 
 
 def axis(recipe: Recipe, what: str, values: Sequence[float]) -> Axis:
-    """The engine's axis of a `Sweepable.id`.
+    """The engine's axis of a `Quantity.id`.
 
     Raises:
         BadRecipe: if the recipe has no such number.

@@ -121,8 +121,7 @@ class SweepController(JobDock):
         """What can be swept; the same as before while only faders move."""
         key = recipe.method, recipe.params, recipe.experts
         if self._offered[0] != key:
-            made = tuple(Quantity(**{n: getattr(s, n) for n in _FIELDS}) for s in sweepables(recipe))
-            self._offered = key, made
+            self._offered = key, sweepables(recipe)
         return self._offered[1]
 
     def _phase(self) -> Phase:
@@ -239,9 +238,6 @@ class SweepController(JobDock):
         self._workspace.store.apply(mix, f"Adopt {plan.labels[index]}")
         self.adopted.emit(mix)
         self.refresh()
-
-
-_FIELDS = ("id", "label", "low", "high", "count", "least", "most", "whole")
 
 
 def _duration(seconds: float) -> str:

@@ -67,8 +67,8 @@ class JobDock(QObject):
         return tuple(self._workspace.scoring.board.tasks.values())
 
     def _titles(self) -> tuple[tuple[str, str], ...]:
-        """(name, title) of them."""
-        return tuple((task.name, task.title) for task in self._tasks())
+        """(id, what is shown) of them: the name, as in the rows of the score panel."""
+        return tuple((task.name, task.name) for task in self._tasks())
 
     def _ready(self, names: Sequence[str]) -> tuple[Inputs | None, tuple[Task, ...], str]:
         """Models and those of the desk's tasks that are ticked, or why it cannot start."""

@@ -22,7 +22,7 @@ def make_plan(recipe: Recipe, wish: SweepWish, tasks: tuple[Task, ...]) -> Plan:
         BadRecipe: if there is nothing to sweep, or too much.
         OutOfRange: if a value is not allowed.
     """
-    titles = tuple((t.name, t.title) for t in tasks)
+    titles = tuple((t.name, t.name) for t in tasks)
     if wish.form == "triangle":
         if len(set(wish.experts)) < 3 or "" in wish.experts:
             raise BadRecipe("A triangle needs three different experts.", hint="Choose another corner.")

@@ -21,9 +21,12 @@ from engine.merge.inputs import Inputs
 from engine.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
+    from PySide6.QtWidgets import QWidget
+
     from app.desk import Desk
     from widgets.plots.bitmap_panel import BitmapPanel
     from widgets.plots.bitmap_state import Bitmap
+    from widgets.plots.frame import PlotFrame
     from widgets.plots.overlap_panel import OverlapPanel
     from widgets.plots.tensor_bar import TensorPage
 
@@ -78,15 +81,19 @@ class TensorViews(QObject):
     # Putting it together -------------------------------------------------------------------------------------
 
     def add_to(self, panel: OverlapPanel) -> None:
-        """Make the tab; called when the overlap views are first shown."""
+        """Add the tab; called when the overlap views are first shown."""
+        self._panel = panel
+        panel.add_page(VIEW, "Tensor", self._made)
+        panel.viewChanged.connect(lambda _: self._soon.start(0))
+        self._soon.start(0)
+
+    def _made(self) -> tuple[QWidget, PlotFrame]:
+        """The page, when it is first shown."""
         from widgets.plots.bitmap_panel import BitmapPanel
         from widgets.plots.tensor_bar import TensorPage
 
         view = BitmapPanel()
         page = self.page = TensorPage(view, with_modes=True)
-        self._panel = panel
-        panel.add_page(VIEW, "Tensor", page, page.frame)
-        panel.viewChanged.connect(lambda _: self._soon.start(0))
         page.bar.tensorChosen.connect(self.show_tensor)
         page.bar.modeChosen.connect(lambda mode: self._choose(replace(self._look, mode=mode)))
         page.bar.expertChosen.connect(lambda expert: self._choose(replace(self._look, expert=expert)))
@@ -94,7 +101,7 @@ class TensorViews(QObject):
         view.canvas.cursorMoved.connect(lambda *_: self._on_cursor())
         view.canvas.weightChosen.connect(self._on_chosen)
         view.canvas.moved.connect(lambda: self._session.hush() if self._session is not None else None)
-        self._soon.start(0)
+        return page, page.frame
 
     @property
     def view(self) -> BitmapPanel:

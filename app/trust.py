@@ -1,4 +1,4 @@
-"""Trust in what is dropped: pickles are converted safely, exported models are opened as the project they were."""
+"""Trust in what is dropped: pickles converted safely, exports opened as the project they were, sources confirmed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject
-from PySide6.QtWidgets import QFileDialog
+from PySide6.QtWidgets import QFileDialog, QInputDialog
 
+from app import doctor, places
 from app.handlers import notice
 from app.problems import as_problem
 from engine.errors import MixdownError, UnsafePickle
@@ -18,6 +19,7 @@ from engine.files.text import counted, listed, printable
 from engine.progress import Token
 from engine.recipe import provenance
 from engine.recipe.recipe import Recipe
+from engine.store.confirmed import Confirmed
 from widgets.dialogs.state import Problem
 
 if TYPE_CHECKING:
@@ -42,15 +44,33 @@ class Trust(QObject):
     Args:
         desk: The assembled desk.
         ask_folder: Asks where models are (their names, listed); None for "nowhere".
+        ask_hash: Asks for the SHA-256 that a publisher states (of which model); "" for none.
     """
 
-    def __init__(self, desk: Desk, ask_folder: Callable[[str], Path | None] | None = None) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        ask_folder: Callable[[str], Path | None] | None = None,
+        ask_hash: Callable[[str], str] | None = None,
+    ) -> None:
         super().__init__(desk.window)
         self._desk = desk
-        self.ask_folder = ask_folder or self._ask_folder
+        self.ask_folder, self.ask_hash = ask_folder or self._ask_folder, ask_hash or self._ask_hash
+        desk.window.shelf.confirmRequested.connect(self.confirm)
         desk.window.card.actionTriggered.connect(self._on_card)
         desk.window.toasts.actionTriggered.connect(self._on_notice)
         desk.adding.opened.connect(self._offer)
+
+    def look_at_versions(self) -> None:
+        """Warn of packages with known holes, once after the start; pickles are refused then by whoever opens them."""
+
+        def done(found: tuple[str, ...]) -> None:
+            if found:
+                self._desk.tell(f"{' '.join(found)} Until then, open only files that you trust.", "error", "outdated")
+
+        self._desk.workspace.runner.submit(
+            "Looking at the versions of packages", lambda _: doctor.outdated(), lane="files", shown=False,
+            key="outdated", done=done, background=True)  # fmt: skip
 
     def choose_pickle(self) -> None:
         """Choose a pickle and convert it."""
@@ -117,6 +137,38 @@ class Trust(QObject):
                     f"{printable(checkpoint.name)} was merged with Mixdown; its recipe is in the file.", "info",
                     ((_OPEN, "Open as project"),), f"{_ORIGIN} {checkpoint.path}"))  # fmt: skip
 
+    def confirm(self, model_id: str) -> None:
+        """Compare a model with the SHA-256 that its publisher states; if they agree, it is a verified source here."""
+        workspace = self._desk.workspace
+        recipe, library = workspace.recipe, workspace.library
+        ref = next((m for m in (recipe.base, *recipe.experts) if m is not None and m.id == model_id), None)
+        checkpoint = library.entry(ref.path).checkpoint if ref is not None else None
+        stated = self.ask_hash(ref.name) if ref is not None and checkpoint is not None else ""
+        if ref is None or checkpoint is None or not stated.strip():
+            return
+        name, opened = printable(ref.name, 80), checkpoint
+
+        def work(token: Token) -> None:
+            from engine.export.origins import confirmed_hash
+
+            Confirmed(places.confirmed_file()).add(confirmed_hash(opened, stated, token, library.hashes), ref.name)
+
+        def done(_: None) -> None:
+            library.judge_again()
+            self._desk.tell(f"{name} is a verified source on this computer.", "ok")
+
+        workspace.runner.submit(
+            f"Comparing {name} with the SHA-256 of its publisher", work, lane="files", key=f"confirm {ref.path}",
+            done=done, failed=lambda error: self._desk.show_problem(as_problem(error, f"{name} is not confirmed")),
+        )  # fmt: skip
+
+    def _ask_hash(self, name: str) -> str:
+        text, ok = QInputDialog.getMultiLineText(
+            self._desk.window, "Confirm source",
+            f"SHA-256 that the publisher of {printable(name, 80)} states, of each weight file\n"
+            "(on Hugging Face: the file's page). It says who made the bytes, not that they are harmless.")  # fmt: skip
+        return text if ok else ""
+
     def _on_card(self, action: str) -> None:
         verb, _, path = action.partition(":")
         if verb == _CONVERT:
@@ -160,4 +212,5 @@ def _free(source: Path) -> Path:
 def install(desk: Desk) -> Mapping[str, Callable[..., None]]:
     """Wire it to the assembled desk."""
     trust = Trust(desk)
+    trust.look_at_versions()
     return {"file.convert_pickle": trust.choose_pickle}

@@ -170,7 +170,7 @@ class TuneController(JobDock):
             return
         title = find_tuner(wish.tuner).title
         words = f"{title}, {wish.rows} rows of each task, seed {wish.seed}"
-        self.current = Run(start=workspace.recipe, titles={t.name: t.title for t in tasks}, chosen=chosen,
+        self.current = Run(start=workspace.recipe, titles={t.name: t.name for t in tasks}, chosen=chosen,
                            rows=wish.rows, words=words)  # fmt: skip
         self._order = Order(recipe=workspace.recipe, inputs=inputs, tasks=tasks, chosen=chosen, tuner=wish.tuner,
                             params=wish.params, rows=wish.rows, seed=wish.seed,

@@ -166,6 +166,7 @@ class MainWindow(QMainWindow):
             label.setTextFormat(Qt.TextFormat.PlainText)
         self.status_left.setContentsMargins(8, 0, 0, 0)
         self.status_right.setContentsMargins(0, 0, 8, 0)
+        self.status_jobs.setContentsMargins(0, 0, 16, 0)  # apart from the sentence about a fader
         self.bell = QToolButton()
         self.bell.setObjectName("notices")
         self.bell.setIcon(icon("bell", "dim"))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from app import places, served
 from app.version import VERSION
-from engine.errors import BadRecipe, Missing, MissingKeys, NotEnoughExperts, OutOfRange, UnknownSelection
+from engine.errors import BadRecipe, Missing, MissingKeys, MixdownError, NotEnoughExperts, OutOfRange, UnknownSelection
 from engine.files import members
 from engine.files.checkpoint import open_checkpoint
 from engine.files.checks import check
@@ -23,9 +24,11 @@ from engine.methods import find
 from engine.progress import Progress, Silent
 from engine.recipe import stack
 from engine.recipe.edit import apply_statement
+from engine.recipe.origin import Origin, Source, inherited
 from engine.recipe.per_expert import owners
 from engine.recipe.recipe import ModelRef, Recipe, Rule
 from engine.recipe.select import parse_statement
+from engine.store.confirmed import Confirmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +207,35 @@ def check_hashes(saved: Recipe, now: Recipe) -> tuple[str, ...]:
     return tuple(b.name for a, b in pairs if a and b and a.sha256 and a.sha256 != b.sha256)
 
 
-def provenance(recipe: Recipe) -> dict[str, Any]:
+def origins(recipe: Recipe, inputs: Inputs) -> dict[str, Origin]:
+    """Who vouches for the models of a recipe with all content hashes, by their ids."""
+    from engine.export.origins import input_origins
+
+    return input_origins(recipe, inputs, Confirmed(places.confirmed_file()).known())
+
+
+def origin(checkpoint: Checkpoint, progress: Progress | None = None) -> Origin:
+    """Who vouches for a model; reads all of it unless its hash is known."""
+    from engine.export.origins import origin_of
+
+    sha256 = content_hash(checkpoint, progress, HashCache(places.hash_cache_file()))
+    return origin_of(checkpoint, sha256, Confirmed(places.confirmed_file()).known())
+
+
+def vouch(model: Path, made_of: Mapping[str, Origin]) -> None:
+    """Remember an export as verified if it was made here from verified models alone; nothing happens otherwise."""
+    if made_of and all(origin.standing == "verified" for origin in made_of.values()):
+        with suppress(MixdownError):  # then it is unverified, as it would be anywhere else
+            opened = open_checkpoint(model)
+            Confirmed(places.confirmed_file()).add(content_hash(opened), opened.name)
+
+
+def provenance(recipe: Recipe, origins: Mapping[str, Origin] | None = None) -> dict[str, Any]:
     """What an export says about its origin: no paths, no user names, no time, no row order.
+
+    Args:
+        recipe: With all content hashes.
+        origins: Who vouches for its models, by their ids; nobody does for those that are not there.
 
     Raises:
         BadRecipe: if a content hash is missing.
@@ -215,6 +245,7 @@ def provenance(recipe: Recipe) -> dict[str, Any]:
     if any(not m.sha256 for m in models):
         raise BadRecipe("The content hashes of the inputs are not known yet.")
     experts = sorted(recipe.experts, key=lambda e: (e.sha256, e.name))
+    told = {m.id: Origin("unverified", (Source(m.name, m.sha256),)) for m in models} | dict(origins or {})
     return {
         "app": f"Mixdown {VERSION}",
         "format": 1,
@@ -226,12 +257,12 @@ def provenance(recipe: Recipe) -> dict[str, Any]:
         "default_coefficient": method.coefficient,
         "seed": recipe.seed,
         "dtype": recipe.dtype or "as base",
-        "base": {"name": recipe.base.name, "sha256": recipe.base.sha256} if recipe.base else None,
+        "base": _input(recipe.base, told) if recipe.base else None,
+        "sources": [source.plain() for source in inherited([told[m.id] for m in models])],
         "rules": _rules(recipe, None),
         "experts": [
             {
-                "name": e.name,
-                "sha256": e.sha256,
+                **_input(e, told),
                 "gain": recipe.gain(e.id) if recipe.is_heard(e.id) else 0.0,
                 "rules": _rules(recipe, e.id),
             }
@@ -239,6 +270,10 @@ def provenance(recipe: Recipe) -> dict[str, Any]:
         ],
         **_stacked(recipe, [e.id for e in experts]),
     }
+
+
+def _input(ref: ModelRef, origins: Mapping[str, Origin]) -> dict[str, str]:
+    return {"name": ref.name, "sha256": ref.sha256, "origin": origins[ref.id].standing}
 
 
 def _stacked(recipe: Recipe, experts: Sequence[str]) -> dict[str, Any]:

@@ -156,12 +156,6 @@ def values(blocks: Blocks, mode: Mode, expert: int = -1) -> Array:
     return np.asarray(field[expert] if expert >= 0 else field.mean(axis=0, dtype=np.float64)) / count
 
 
-def owner_share(blocks: Blocks) -> Array:
-    """(r, c) share of the block's weights that belong to the owner of most of them."""
-    made: Array = _have(blocks.owners).max(axis=0) / blocks.weights()
-    return made
-
-
 def _have(array: Array | None) -> Array:
     if array is None:
         raise ValueError("these blocks were made for another mode")

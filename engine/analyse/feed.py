@@ -94,6 +94,10 @@ class Feed:
         """Bytes of one tensor in all models."""
         return self._supply(job).bytes
 
+    def kind(self, job: TensorJob) -> np.dtype[Any]:
+        """The dtype of a tensor's task vectors."""
+        return self._supply(job).kind
+
     def load(self, job: TensorJob, start: int, stop: int) -> tuple[Array, Array]:
         """Elements `start` to `stop` of a tensor, at most a chunk.
 

@@ -15,7 +15,7 @@ from engine import steps
 from engine.analyse.feed import Feed
 from engine.analyse.packed import Room
 from engine.analyse.sample import strides
-from engine.errors import BadRecipe, Mismatch
+from engine.errors import BadRecipe, Mismatch, NotFinite
 from engine.files.model import Group
 from engine.merge.crew import Crew
 from engine.merge.inputs import Inputs
@@ -29,10 +29,16 @@ from engine.recipe.recipe import ModelRef, Recipe
 CHUNK = 1 << 17
 """Most elements of a piece; small enough that all experts' pieces stay in the processor's cache."""
 
+_TOGETHER = 1 << 16
+"""A sample's pieces are put together up to about so many elements: each alone costs more than what is in it."""
+
 _TELLING = 64
 """A sample leaves out tensors that are this much smaller than the largest of their group."""
 
 Array = NDArray[Any]
+
+Unit = tuple[TensorJob, int, int]
+"""Elements of a tensor: from, and up to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Piece:
     """Some elements of one tensor of all models; valid during one call, never changed in place.
 
     Attributes:
-        tensor: Name of the tensor.
+        tensor: Name of the tensor, of the first one in a sample.
         start: Flat index of the first element.
         base: (n,) the base's weights.
         taus: T arrays (n,): task vectors times their coefficients.
@@ -58,6 +64,10 @@ class Piece:
     total: Array
     multi: Array
     changed: Array
+
+
+_Counted = tuple[list[tuple[TensorJob, int, Array]], list[Any]]
+"""Tensors, how many of their elements a piece has, how many of these each expert changes; what the counters found."""
 
 
 class Counter(Protocol):
@@ -139,11 +149,15 @@ def sweep(
     with Feed(plan, chunk) as feed, Crew(threads) as crew:
         feed.check_unchanged()
         worker = _Worker(feed, counters, progress, ballot)
-        progress.begin(sum(map(feed.bytes_in, tally.jobs)), text)
-        units = list(strides(tally.telling(), sample) if sample else tally.units(feed.chunk))
-        for (job, _, _), pieces in zip(units, crew.map(units, worker.work), strict=True):
-            for count, changed, parts in pieces:
-                group = tally.add(job, count, changed)
+        if sample:
+            batches = tally.batches(list(strides(tally.telling(), sample)), feed)
+            progress.begin(sum(worker.bytes_in(unit) for batch in batches for unit in batch), text)
+        else:
+            batches = [[unit] for unit in tally.units(feed.chunk)]
+            progress.begin(sum(map(feed.bytes_in, tally.jobs)), text)
+        for pieces in crew.map(batches, worker.together if sample and ballot is None else worker.one_by_one):
+            for found, parts in pieces:
+                [group, *_] = [tally.add(*one) for one in found]
                 for counter, part in zip(counters, parts, strict=True):
                     counter.add(group, part)
         feed.check_unchanged()
@@ -169,10 +183,20 @@ class _Tally:
         self._moved: set[str] = set()
         self._seen: set[str] = set()
 
-    def units(self, chunk: int) -> Iterator[tuple[TensorJob, int, int]]:
+    def units(self, chunk: int) -> Iterator[Unit]:
         """The chunks, tensor by tensor."""
         for job in self.jobs:
             yield from spans(job, chunk)
+
+    def batches(self, units: Sequence[Unit], feed: Feed) -> list[list[Unit]]:
+        """Units of one group and of one dtype together, as many as are counted at a time."""
+        made: dict[tuple[int, Any, int], list[Unit]] = {}
+        filled: dict[tuple[int, Any], int] = {}
+        for unit in units:
+            key = self._where[unit[0].name], feed.kind(unit[0])
+            made.setdefault((*key, filled.get(key, 0) // _TOGETHER), []).append(unit)
+            filled[key] = filled.get(key, 0) + unit[2] - unit[1]
+        return list(made.values())
 
     def telling(self) -> list[TensorJob]:
         """The tensors that a sample reads: those that make up most of their group, so not the biases of matrices."""
@@ -215,31 +239,63 @@ class _Worker:
         self._size = max((getattr(counter, "piece", CHUNK) for counter in counters), default=CHUNK)
         self._room = Room()
 
-    def work(self, unit: tuple[TensorJob, int, int]) -> list[tuple[int, Array, list[Any]]]:
-        """For every piece its length, how many weights every expert changes, and what each counter found."""
+    def bytes_in(self, unit: Unit) -> int:
+        """Bytes of some elements in all models."""
+        job, start, stop = unit
+        return self._feed.bytes_in(job) * (stop - start) // max(job.numel, 1)
+
+    def one_by_one(self, batch: Sequence[Unit]) -> list[_Counted]:
+        """Every unit in pieces, as large as the counters want them."""
+        return [counted for unit in batch for counted in self._pieces(unit)]
+
+    def _pieces(self, unit: Unit) -> Iterator[_Counted]:
         job, start, stop = unit
         self._progress.check()
         if start == 0 and stop == min(job.numel, self._feed.chunk):  # not for a sample
             self._feed.advise(job)
         rows, taus = self._feed.load(job, start, stop)
-        found = []
         for first in range(0, stop - start, self._size):
             last = min(first + self._size, stop - start)
-            piece = self._piece(job, start + first, rows[:, first:last], taus[:, first:last])
-            if not math.isfinite(piece.total.sum()) and not np.isfinite(piece.taus).all():
-                raise self._feed.blame(job, start, stop)  # a sum hides no NaN and no infinity
-            found.append((len(piece.total), piece.changed, [counter.measure(piece) for counter in self._counters]))
-        self._progress.advance(self._feed.bytes_in(job) * (stop - start) // job.numel)
-        return found
+            piece = self._piece(unit, first, rows[0, first:last], taus[:, first:last], rows[1:, first:last])
+            yield [(job, last - first, piece.changed)], self._measured(piece, [unit])
+        self._progress.advance(self.bytes_in(unit))
 
-    def _piece(self, job: TensorJob, start: int, rows: Array, taus: Array) -> Piece:
-        """Everything about some elements; `rows` has the base and the task vectors before their coefficients."""
-        room = self._room
+    def together(self, batch: Sequence[Unit]) -> list[_Counted]:
+        """The units of a sample, of one group, as one piece."""
+        self._progress.check()
+        ends = np.cumsum([stop - start for _, start, stop in batch]).tolist()
+        base, taus = np.zeros(0), np.zeros((0, 0))
+        for unit, end in zip(batch, ends, strict=True):
+            rows, own = self._feed.load(*unit)
+            if not base.size:
+                base = self._room.array("base", (ends[-1],), own.dtype)
+                taus = self._room.array("taus", (len(own), ends[-1]), own.dtype)
+            base[end - own.shape[1] : end], taus[:, end - own.shape[1] : end] = rows[0], own
+        piece = self._piece(batch[0], 0, base, taus, taus)
+        self._progress.advance(sum(map(self.bytes_in, batch)))
+        found = [(job, stop - start, _changed(piece.sizes[:, end - stop + start : end]))
+                 for (job, start, stop), end in zip(batch, ends, strict=True)]  # fmt: skip
+        return [(found, self._measured(piece, batch))]
+
+    def _measured(self, piece: Piece, units: Sequence[Unit]) -> list[Any]:
+        """What every counter finds in a piece."""
+        if not math.isfinite(piece.total.sum()) and not np.isfinite(piece.taus).all():
+            raise self._blamed(units)  # a sum hides no NaN and no infinity
+        return [counter.measure(piece) for counter in self._counters]
+
+    def _blamed(self, units: Sequence[Unit]) -> NotFinite:
+        """The error that names the first tensor with a NaN or infinity."""
+        bad = (unit for unit in units if not np.isfinite(self._feed.load(*unit)[1]).all())
+        return self._feed.blame(*next(bad, units[0]))
+
+    def _piece(self, unit: Unit, first: int, base: Array, taus: Array, deltas: Array) -> Piece:
+        """Everything about some elements; `deltas` are the task vectors before their coefficients."""
+        room, job = self._room, unit[0]
         sizes = np.abs(taus, out=room.array("sizes", taus.shape, taus.dtype))
         total = room.array("total", taus.shape[1:], taus.dtype)
         np.add.reduce(taus, axis=0, out=total)  # row by row, in this order, as a merge adds them
-        multi = total if self._ballot is None else self._ties(job, rows[1:])
-        return Piece(job.name, start, rows[0], taus, sizes, total, multi, _changed(sizes))
+        multi = total if self._ballot is None else self._ties(job, deltas)
+        return Piece(job.name, unit[1] + first, base, taus, sizes, total, multi, _changed(sizes))
 
     def _ties(self, job: TensorJob, rows: Array) -> Array:
         """The TIES merge with the sum, as `engine.methods.tall` makes it."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.analyse.sets import members, permuted
 from engine.files.model import Group
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -262,9 +265,9 @@ class Overlap:
         return replace(self, names=tuple(names), zeros=self.zeros[:, order], **parts)
 
 
-def arrays_of(value: object) -> dict[str, NDArray[Any]]:
+def arrays_of(value: DataclassInstance) -> dict[str, NDArray[Any]]:
     """The arrays of one of these values by field name; those that are None are left out."""
-    found: Mapping[str, Any] = {f.name: getattr(value, f.name) for f in fields(value)}  # type: ignore[arg-type]  # dataclass
+    found: Mapping[str, Any] = {f.name: getattr(value, f.name) for f in fields(value)}
     return {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
 
 

@@ -288,11 +288,3 @@ def check_fits(net: Network, task: Task, examples: Examples) -> None:
         if net.positions and longest > net.positions:
             text = f"Task {printable(task.title, 80)} has rows of {longest} tokens; the model takes {net.positions}."
             raise EvalProblem(text, where=printable(task.path, 400), hint="The task was made for another model.")
-
-
-_batch, _overflowed = batch_of, overflowed
-"""Earlier names, which the live engine uses."""
-
-
-def _check_fits(net: Network, task: Task, examples: Examples, classifier: Classifier) -> None:
-    check_fits(net, task, examples)

@@ -17,6 +17,8 @@ from engine.recipe.stack import BASE_ID, words
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _MAX_RULES = 200
+_MAX_SOURCES = 20
+_WHYS = {"pickle": "converted from a pickle", "changed": "its files are not the ones that its manifest lists"}
 
 
 def card_text(plan: Plan, provenance: Mapping[str, Any], *, library: str) -> str:
@@ -27,9 +29,9 @@ def card_text(plan: Plan, provenance: Mapping[str, Any], *, library: str) -> str
         provenance: What the weight files say about their origin; gives names and hashes.
         library: Who loads the model ("transformers" or "safetensors").
     """
-    models = _models(plan, provenance)
+    models = _models(plan)
     parts = [_head(models, library), _summary(plan, models), _experts(plan, provenance), _settings(plan)]
-    parts += [_rules(provenance), _origin(provenance)]
+    parts += [_rules(provenance), _sources(provenance), _origin(provenance)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -43,7 +45,7 @@ def escaped(text: object) -> str:
     return _PUNCTUATION.sub(r"\\\1", printable(text))
 
 
-def _models(plan: Plan, provenance: Mapping[str, Any]) -> list[str]:
+def _models(plan: Plan) -> list[str]:
     """Names of the base and of all experts that were heard."""
     base = plan.recipe.base.name if plan.models.base is not None and plan.recipe.base is not None else None
     return ([base] if base else []) + list(plan.models.names)
@@ -132,6 +134,23 @@ def _where(rule: Mapping[str, Any]) -> str:
 
 def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else escaped(value)
+
+
+def _sources(provenance: Mapping[str, Any]) -> str:
+    """Ancestors that nobody vouches for; nothing if the provenance does not speak of them."""
+    sources = provenance.get("sources")
+    if sources is None:
+        return ""
+    if not sources:
+        return "The SHA-256 of every source was confirmed where this model was made."
+    lines = [f"This model comes from {counted(len(sources), 'unverified source')}: nobody compared the SHA-256 with "
+             "the publisher's where it was made. That says nothing about the weights themselves.", ""]  # fmt: skip
+    for source in sources[:_MAX_SOURCES]:
+        why = f" ({_WHYS[source['why']]})" if source.get("why") in _WHYS else ""
+        lines.append(f"- {escaped(source.get('name', ''))} {escaped(source.get('sha256', ''))}{why}")
+    if len(sources) > _MAX_SOURCES:
+        lines.append(f"- {len(sources) - _MAX_SOURCES:,} more in the metadata of the weight files")
+    return "\n".join(lines)
 
 
 def _origin(provenance: Mapping[str, Any]) -> str:

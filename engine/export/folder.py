@@ -150,7 +150,8 @@ class _Export:
         self, folder: Path, shards: tuple[Shard, ...], roots: Mapping[str, str], beside: Mapping[str, bytes]
     ) -> dict[str, bytes]:
         whole = file_hashes([folder / shard.name for shard in shards], self._progress)
-        data = manifest_json({s.name: (s.size, roots[s.name], whole[s.name]) for s in shards}, beside)
+        weights = {s.name: (s.size, roots[s.name], whole[s.name]) for s in shards}
+        data = manifest_json(weights, beside, self._provenance.get("sources"))
         write_file(folder / MANIFEST_NAME, data)
         return {MANIFEST_NAME: data}
 

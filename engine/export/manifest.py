@@ -29,19 +29,24 @@ _PIECE = 4 << 20
 _MOST_THREADS = 8
 
 
-def manifest_json(weights: Mapping[str, tuple[int, str, str]], beside: Mapping[str, bytes]) -> bytes:
+def manifest_json(
+    weights: Mapping[str, tuple[int, str, str]],
+    beside: Mapping[str, bytes],
+    sources: Sequence[Mapping[str, str]] | None = None,
+) -> bytes:
     """The manifest of a folder.
 
     Args:
         weights: Size, root of the hash tree and SHA-256 of every weight file, by name.
         beside: Content of every other file, by name.
+        sources: Ancestors that nobody vouches for (`engine.recipe.origin`); None to say nothing about them.
     """
     files: dict[str, dict[str, Any]] = {
         name: {"bytes": size, "tree": root, "sha256": sha256} for name, (size, root, sha256) in weights.items()
     }
     for name, data in beside.items():
         files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    return _rendered({"format": _FORMAT, "files": dict(sorted(files.items()))})
+    return changed_manifest(files, sources)
 
 
 def file_hashes(files: Sequence[Path], progress: Progress) -> dict[str, str]:
@@ -71,15 +76,27 @@ def _file_hash(file: Path, progress: Progress) -> str:
     return digest.hexdigest()
 
 
-def changed_manifest(files: Mapping[str, Mapping[str, Any]]) -> bytes:
+def changed_manifest(
+    files: Mapping[str, Mapping[str, Any]], sources: Sequence[Mapping[str, str]] | None = None
+) -> bytes:
     """A manifest of entries that are known already: `bytes`, `sha256` and `tree`, by name."""
-    return _rendered({"format": _FORMAT, "files": {name: dict(entry) for name, entry in sorted(files.items())}})
+    told = {} if sources is None else {"sources": [dict(source) for source in sources]}
+    return _rendered({"format": _FORMAT, **told, "files": {name: dict(files[name]) for name in sorted(files)}})
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     """What the manifest of a folder says about every file, by name: `bytes`, `sha256`, and `tree` for weights.
 
     Exports of earlier versions have no `sha256` for weights.
+
+    Raises:
+        FileProblem: if it cannot be read or is not byte by byte as it was written.
+    """
+    return read_whole(folder)[0]
+
+
+def read_whole(folder: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, str]] | None]:
+    """What the manifest of a folder says about its files, and the sources that it names (None: it says nothing).
 
     Raises:
         FileProblem: if it cannot be read or is not byte by byte as it was written.
@@ -96,7 +113,8 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
         raise NotSafetensors("The manifest does not list files.", where=where, hint=hint)
     if _rendered({key: value for key, value in data.items() if key != "root"}) != raw:
         raise FileProblem("The manifest is not as it was written.", where=where, hint=hint)
-    return files
+    sources = data.get("sources")
+    return files, sources if isinstance(sources, list) and all(isinstance(s, dict) for s in sources) else None
 
 
 def _rendered(table: dict[str, Any]) -> bytes:

@@ -8,6 +8,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from engine.errors import Changed, FileProblem, Truncated, WriteProblem
@@ -109,6 +110,26 @@ def content_hash(checkpoint: Checkpoint, progress: Progress | None = None, cache
         FileProblem: if a file cannot be read, is shorter than it was or has changed.
         Cancelled: if the user stopped it.
     """
+    return content_hash_of(checkpoint, file_hashes(checkpoint, progress, cache))
+
+
+def content_hash_of(checkpoint: Checkpoint, found: Mapping[str, str]) -> str:
+    """What `content_hash` is if the files of a model have these hashes, by file name."""
+    if checkpoint.kind == "file" and len(found) == 1:
+        return next(iter(found.values()))
+    lines = "".join(f"{found[name]}  {name}\n" for name in sorted(found))
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def file_hashes(
+    checkpoint: Checkpoint, progress: Progress | None = None, cache: HashCache | None = None
+) -> dict[str, str]:
+    """SHA-256 of each safetensors file of a model, by file name.
+
+    Raises:
+        FileProblem: if a file cannot be read, is shorter than it was or has changed.
+        Cancelled: if the user stopped it.
+    """
     progress = progress or Silent()
     progress.begin(sum(stamp.size for stamp in checkpoint.stamps), f"Hashing {printable(checkpoint.name, 80)}")
     found = {}
@@ -121,10 +142,7 @@ def content_hash(checkpoint: Checkpoint, progress: Progress | None = None, cache
         else:
             progress.advance(stamp.size)
         found[stamp.path.name] = known
-    if checkpoint.kind == "file" and len(found) == 1:
-        return next(iter(found.values()))
-    lines = "".join(f"{found[name]}  {name}\n" for name in sorted(found))
-    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+    return found
 
 
 def _file_hash(stamp: FileStamp, progress: Progress) -> str:
@@ -151,5 +169,5 @@ def _file_hash(stamp: FileStamp, progress: Progress) -> str:
 
 
 def _key(stamp: FileStamp) -> str:
-    """Everything that says it is the same file in the same state; hard links and renames share it."""
-    return f"{stamp.device}:{stamp.inode}:{stamp.size}:{stamp.mtime_ns}"
+    """Everything that says it is the same file in the same state; a file that was renamed is hashed once more."""
+    return f"{stamp.device}:{stamp.inode}:{stamp.size}:{stamp.mtime_ns}:{stamp.ctime_ns}"

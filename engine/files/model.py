@@ -6,7 +6,7 @@ Light and immutable: they may be handed between threads and compared for equalit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -25,13 +25,18 @@ FLOAT_DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """The identity of an open file, to notice that it was changed, replaced or truncated."""
+    """The identity of an open file, to notice that it was changed, replaced or truncated.
+
+    The time of the last change of the file's status (`ctime_ns`) cannot be set, so that a file that was changed and
+    given its old time again is told from what it was. It is not compared: renaming a file changes it, too.
+    """
 
     path: Path
     device: int
     inode: int
     size: int
     mtime_ns: int
+    ctime_ns: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def open_regular(path: Path) -> tuple[int, FileStamp]:
 
 def stamp_of(path: Path, status: os.stat_result) -> FileStamp:
     """The identity of a file from what `stat` says about it."""
-    return FileStamp(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return FileStamp(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def read_small(path: Path, limit: int) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.export.disk import sync_folder
 from engine.export.existing import SUFFIX
-from engine.export.manifest import MANIFEST_NAME, changed_manifest, read_manifest
+from engine.export.manifest import MANIFEST_NAME, changed_manifest, read_whole
 from engine.export.options import Format
 from engine.export.shards import INDEX_NAME
 from engine.export.writer import write_file
@@ -60,14 +60,15 @@ def add_graph(
 
 def _renew_manifest(folder: Path, gone: list[str], added: tuple[Path, ...]) -> int:
     """List what is there now; returns the manifest's size."""
-    files = {name: entry for name, entry in read_manifest(folder).items() if name not in gone}
+    listed, sources = read_whole(folder)
+    files = {name: entry for name, entry in listed.items() if name not in gone}
     for file in added:
         with file.open("rb") as stream:
             files[file.name] = {
                 "bytes": file.stat().st_size,
                 "sha256": hashlib.file_digest(stream, "sha256").hexdigest(),
             }
-    data = changed_manifest(files)
+    data = changed_manifest(files, sources)
     (folder / MANIFEST_NAME).unlink()
     write_file(folder / MANIFEST_NAME, data)
     return len(data)

@@ -59,12 +59,12 @@ def as_module(session: Session) -> nn.Module:
     """A session as something that is called like a network of transformers."""
 
     def call(*, return_dict: bool = True, **feeds: Tensor) -> Any:
-        return SimpleNamespace(**_named(session, session.run(feeds)))
+        return SimpleNamespace(**_named(session.run(feeds)))
 
     return cast("nn.Module", call)
 
 
-def _named(session: Session, found: dict[str, Tensor]) -> dict[str, Tensor]:
+def _named(found: dict[str, Tensor]) -> dict[str, Tensor]:
     """Outputs under transformers' names: a lone state or lone logits may be called anything."""
     named = dict(found)
     for tensor in found.values():

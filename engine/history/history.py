@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ from engine.history import keeping, migrate, rows
 from engine.history.columns import all_columns, find_column
 from engine.history.connect import DATABASE_ERRORS, WRITING, connect, explained, file_of, is_damage, shown, url_of
 from engine.history.lock import ProcessLock
-from engine.history.schema import InputRow, ParamRow, RunRow, ScoreRow, TagRow
+from engine.history.schema import HEAD, InputRow, ParamRow, RunRow, ScoreRow, TagRow
 from engine.history.values import Column, Facts, Kin, Page, Query, Run, Status
 from engine.history.where import conditions, expression, ordered
 
@@ -83,6 +84,11 @@ class History:
         return ""
 
     def _upgraded(self) -> str:
+        if self._file is not None and self._file.exists():
+            with self._engine.connect() as connection:
+                is_old = migrate.is_old(connection)
+            if is_old:
+                keeping.keep_before(self._file, HEAD)
         with self._engine.execution_options(**WRITING).begin() as connection:
             return migrate.upgrade(connection)
 
@@ -275,6 +281,9 @@ class History:
             raise WriteProblem(self.status.reason, where=self.status.where)
         lock = self._lock.held() if self._lock else nullcontext()
         with self._told(), lock, Session(self._engine.execution_options(**WRITING)) as session, session.begin():
+            if not migrate.is_current(session.connection()):  # another version upgraded it while it was open here
+                self.status = replace(self.status, reason=migrate.NEWER)
+                raise WriteProblem(migrate.NEWER, where=self.status.where)
             return work(session)
 
     def _read(self, work: Callable[[Session], T]) -> T:

@@ -21,6 +21,8 @@ from engine.history.values import Facts, Input
 
 SUFFIX = ".run.json"
 REJECTED = ".rejected"
+FORMAT = 1
+"""Of the files; one of a later format goes on waiting for the Mixdown that wrote it."""
 
 
 def folder_of(history: Path) -> Path:
@@ -38,7 +40,9 @@ def put(folder: Path, facts: Facts) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WriteProblem(f"The folder cannot be made: {error.strerror}.", where=str(folder)) from error
-    write_durably(folder / f"{facts.uid}{SUFFIX}", json.dumps(asdict(facts), ensure_ascii=True).encode())
+    write_durably(
+        folder / f"{facts.uid}{SUFFIX}", json.dumps({"format": FORMAT, **asdict(facts)}, ensure_ascii=True).encode()
+    )
 
 
 def take(folder: Path, record: Callable[[Facts], object]) -> list[str]:
@@ -54,23 +58,28 @@ def take(folder: Path, record: Callable[[Facts], object]) -> list[str]:
     Raises:
         MixdownError: what `record` raised; later files are still there.
     """
-    told, found = [], []
+    told: list[str] = []
+    found: list[tuple[Facts, Path]] = []
     with suppress(OSError):
         for path in folder.glob(f"*{SUFFIX}"):
             try:
-                found.append((_read(path), path))
+                facts = _read(path)
+                if facts is not None:
+                    found.append((facts, path))
             except (OSError, ValueError, TypeError, KeyError, MixdownError):
                 with suppress(OSError):
                     path.replace(path.with_name(path.name + REJECTED))
                 told.append(f"{path.name} in the history's inbox is not a run; it was set aside.")
-    for facts, path in sorted(found, key=lambda pair: pair[0].created):
-        record(facts)
+    for run, path in sorted(found, key=lambda pair: pair[0].created):
+        record(run)
         path.unlink(missing_ok=True)
     return told
 
 
-def _read(path: Path) -> Facts:
-    data: dict[str, Any] = strict_json.parse(path.read_bytes())
+def _read(path: Path) -> Facts | None:
+    data: dict[str, Any] = dict(strict_json.parse(path.read_bytes()))
+    if data.pop("format", FORMAT) > FORMAT:
+        return None
     return Facts(**{
         **data,
         "params": tuple((str(name), value) for name, value in data["params"]),

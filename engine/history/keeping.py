@@ -107,6 +107,29 @@ def back_up(file: Path, *, every_s: float = EVERY_S, apart_s: float = APART_S) -
     return made
 
 
+def keep_before(file: Path, revision: str) -> Path:
+    """Copy a history as it is before its tables are changed; a copy that is there already stays.
+
+    Call with the lock held. The copy is `NAME.before-REVISION`; it is none of the backups and never deleted.
+
+    Raises:
+        OSError: if it cannot be made (or sqlite3.Error); nothing is left behind.
+    """
+    made = file.with_name(f"{file.name}.before-{revision}")
+    if made.exists():
+        return made
+    temp = file.with_name(f".{made.name}.partial")
+    temp.unlink(missing_ok=True)
+    try:
+        _copy(file, temp)
+        temp.replace(made)
+    finally:
+        for litter in (temp, temp.with_name(f"{temp.name}-journal")):
+            litter.unlink(missing_ok=True)
+    fsync_folder(file.parent)
+    return made
+
+
 def _is_kept(file: Path, apart_s: float) -> bool:
     """Whether the newest backup stays beside the one that is made now; clocks that jump keep too many, not too few."""
     found = backups(file)

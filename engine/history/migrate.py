@@ -27,6 +27,17 @@ def current(connection: Connection) -> str | None:
     return str(found) if found is not None else None
 
 
+def is_old(connection: Connection) -> bool:
+    """Whether there are tables that `upgrade` will change."""
+    found = current(connection)
+    return found not in (None, HEAD) and found in {r.revision for r in scripts().walk_revisions()}
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether the tables are those of this version; cheaper than `current`, for tables that are there."""
+    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() == HEAD
+
+
 def upgrade(connection: Connection, target: str = HEAD) -> str:
     """Make or upgrade the tables inside the connection's transaction.
 

@@ -1,4 +1,4 @@
-"""Recipes as the history keeps them: canonical JSON, a key of what is merged, a short title."""
+"""Recipes as the history keeps them: canonical JSON, a key of what is merged."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import hashlib
 import json
 from typing import Any
 
-from engine.errors import MixdownError
 from engine.evaluate.score import Score, average
 from engine.files import strict_json
 from engine.history.values import Input, Mean
-from engine.methods import find
 from engine.recipe import stack
 from engine.recipe.project import from_json, to_json
 from engine.recipe.recipe import Recipe
@@ -60,19 +58,6 @@ def key_of(recipe: Recipe) -> str:
     if recipe.stack:
         plain["stack"] = stack.to_plain(stack.renamed(recipe.stack, {id_: str(n) for id_, n in order.items()}))
     return hashlib.sha256(_dumped(plain).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def title_of(recipe: Recipe) -> str:
-    """ "TIES · density 0.2": the method and what differs from its defaults."""
-    try:
-        title = find(recipe.method).title
-    except MixdownError:
-        title = recipe.method
-    words = {True: "yes", False: "no"}
-    return " · ".join([title, *(
-        f"{name.replace('_', ' ')} "
-        + (words[v] if isinstance(v, bool) else f"{v:g}" if isinstance(v, float) else str(v))
-        for name, v in recipe.params)])  # fmt: skip
 
 
 def inputs_of(recipe: Recipe) -> tuple[Input, ...]:

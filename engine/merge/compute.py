@@ -122,7 +122,7 @@ class Computer:
 
 
 def part_of(chunk: Chunk, start: int, stop: int) -> Chunk:
-    """Elements `start` to `stop` of a chunk that holds a whole tensor."""
+    """Elements `start` to `stop` of a chunk that holds a whole tensor: views of its memory, (stop - start,) each."""
     deltas = tuple(x[start:stop] for x in chunk.deltas)
     return Chunk(replace(chunk.span, start=start, stop=stop), chunk.base[start:stop], deltas, chunk.weights)
 
@@ -146,7 +146,14 @@ def post_processed(chunk: Chunk, merged: Tensor, params: Mapping[str, Any]) -> T
 
 
 def call_statistic(statistic: Kernel, view: ModelView, params: Mapping[str, Any], extra: Mapping[str, Any]) -> object:
-    """Call a method's `survey` or `measure` with those of its arguments that it declares."""
+    """Call a method's `survey` or `measure` with those of its arguments that it declares.
+
+    Args:
+        statistic: The function.
+        view: What it may see.
+        params: The recipe's complete parameters.
+        extra: What else is known, for instance the survey's result as "stats".
+    """
     accepted = inspect.signature(statistic).parameters
     anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     given = {**params, **extra}

@@ -84,7 +84,11 @@ class Crew:
         self._pool.shutdown(cancel_futures=True)
 
     def drain(self, units: Iterable[U], work: Callable[[U], object]) -> None:
-        """Do `work` for every unit, in any order; the first error stops the others and is raised."""
+        """Do `work` for every unit, in any order; the first error stops the others and is raised.
+
+        Raises:
+            BaseException: the first error of `work` or of the units.
+        """
         feed = _Feed(units)
 
         def pull() -> None:

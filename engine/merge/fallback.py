@@ -109,7 +109,12 @@ def merged_state(
     chunk: int = CHUNK,
     stats: object = None,
 ) -> dict[str, Tensor]:
-    """`engine.merge.run.merged_state`, tried again in less memory when it ran out."""
+    """`engine.merge.run.merged_state`, tried again in less memory when it ran out; arguments as for `merge`.
+
+    Raises:
+        NotEnoughMemory: if it does not fit even in the smallest pieces.
+        MixdownError: as `engine.merge.run.merge` does.
+    """
     sink = MemorySink(plan)
     merge(plan, sink, progress=progress, device=device, threads=threads, chunk=chunk, stats=stats)
     return sink.tensors

@@ -226,6 +226,14 @@ class Loader:
     def load(self, job: TensorJob, start: int, stop: int) -> Chunk:
         """The base and all used experts of one span, as kernels and statistics want them.
 
+        Args:
+            job: Which tensor.
+            start: Flat index of the first element.
+            stop: Flat index after the last one.
+
+        Returns:
+            (stop - start,) numbers of each; they are valid until this thread loads again.
+
         Raises:
             NotFinite: for a NaN or infinity, unless the method is linear (then the result shows it).
         """

@@ -106,7 +106,7 @@ def placed_params(params: Mapping[str, Value], method: Method, layout: Layout) -
 
 
 def tensor_coefficients(recipe: Recipe, inputs: Inputs, method: Method, names: Sequence[str]) -> np.ndarray:
-    """(T, N) coefficient of every expert of the recipe for every named tensor.
+    """(T, N) coefficient of every expert of the recipe for every named tensor, with gain, mute and solo.
 
     Raises:
         OutOfRange: if one is NaN or infinite.
@@ -159,6 +159,12 @@ def hear(
 
 def check_count(method: Method, total: int, *, based: bool, where: str = "") -> None:
     """Make sure that a method gets as many experts as it needs.
+
+    Args:
+        method: Which one.
+        total: Number of experts.
+        based: Whether there is a base.
+        where: What to name in the error.
 
     Raises:
         NotEnoughExperts: if there are too few or too many.

@@ -105,7 +105,18 @@ def survey(
     threads: int | None = None,
     chunk: int = CHUNK,
 ) -> object:
-    """The method's whole-model statistic, to be reused by several merges; None if it has none."""
+    """The method's whole-model statistic, to be reused by several merges; None if it has none.
+
+    Args:
+        plan: What will be merged.
+        progress: Told the bytes read.
+        device: "cpu" or "cuda".
+        threads: How many work at once; None for as many as there are cores.
+        chunk: Elements at once.
+
+    Raises:
+        MixdownError: as `merge` does.
+    """
     with Loader(plan, device, chunk) as loader, Crew(threads) as crew:
         return _survey(loader, crew, progress or Silent())
 
@@ -119,7 +130,11 @@ def merged_state(
     chunk: int = CHUNK,
     stats: object = None,
 ) -> dict[str, Tensor]:
-    """The merged model in memory, by tensor name, with the same bytes that an export has."""
+    """The merged model in memory, by tensor name, with the same bytes that an export has; arguments as for `merge`.
+
+    Raises:
+        MixdownError: as `merge` does.
+    """
     sink = MemorySink(plan)
     merge(plan, sink, progress=progress, device=device, threads=threads, chunk=chunk, stats=stats)
     return sink.tensors

@@ -87,13 +87,8 @@ def ace(
     Returns:
         The merged task vector, in the same shape.
     """
-    heard = steps.spectral.heard(deltas, weights)
-    if not heard:
-        return deltas[0].new_zeros(deltas[0].shape)
-    if not steps.spectral.is_matrix(span.tensor, span.shape, matrices):
-        return steps.spectral.mean(heard).mul_(scale)
 
     def regress(blocks: list[Tensor]) -> Tensor:
         return steps.covariance.adaptive([x.double() for x in blocks], ridge, share, gate).to(blocks[0].dtype)
 
-    return steps.spectral.blockwise(heard, span.tensor, split_qkv, regress).mul_(scale)
+    return steps.spectral.matrixwise(deltas, weights, span, regress, matrices=matrices, split=split_qkv).mul_(scale)

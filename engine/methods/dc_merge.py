@@ -102,13 +102,8 @@ def dc_merge(
     Returns:
         The merged task vector, in the same shape.
     """
-    heard = steps.spectral.heard(deltas, weights)
-    if not heard:
-        return deltas[0].new_zeros(deltas[0].shape)
-    if not steps.spectral.is_matrix(span.tensor, span.shape, matrices):
-        return steps.spectral.mean(heard).mul_(scale)
 
     def join(blocks: list[Tensor]) -> Tensor:
         return steps.subspace.directional(blocks, rank=rank, keep=keep, smoothing=smoothing, ratio=ratio)
 
-    return steps.spectral.blockwise(heard, span.tensor, split_qkv, join).mul_(scale)
+    return steps.spectral.matrixwise(deltas, weights, span, join, matrices=matrices, split=split_qkv).mul_(scale)

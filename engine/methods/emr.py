@@ -7,7 +7,6 @@ from math import fsum, prod
 from typing import TYPE_CHECKING
 
 from engine import steps
-from engine.errors import OutOfRange
 from engine.methods.spec import Param, Value, merge_method
 
 if TYPE_CHECKING:
@@ -134,9 +133,7 @@ def emr(
     Raises:
         OutOfRange: if no expert that is heard has this name.
     """
-    if task and task not in span.names:
-        raise OutOfRange(f"No expert that is heard is called {task!r}.", hint=f"Heard: {', '.join(span.names)}.")
-    chosen = span.names.index(task) if task else 0
+    chosen = span.place(task)
     taus = steps.reduce.scaled(deltas, weights)  # T x (n,)
     sign, best = _elected(taus)
     return _masked(taus[chosen], sign, best).mul_(sign).mul_(stats[chosen] * scale)

@@ -9,7 +9,7 @@ from engine.methods import spectral
 from engine.methods.spec import Param, merge_method
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -54,24 +54,6 @@ def _flat(parts: Factors, floor: float, guard: bool) -> Tensor:
         parts = parts.above(steps.spectral.noise(parts.s, (len(parts.u), parts.vt.shape[1]), floor))
     level = parts.s.mean() if parts.s.numel() else parts.s.new_zeros(())
     return parts.product(level.expand(parts.s.shape))
-
-
-def _merged(
-    deltas: Sequence[Tensor],
-    weights: Sequence[float],
-    base: Tensor,
-    span: Span,
-    matrices: str,
-    split_qkv: bool,
-    flatten: Callable[..., Tensor],
-) -> Tensor:
-    """Flatten matrices (block by block if split), average everything else."""
-    heard = steps.spectral.heard(deltas, weights)
-    if not heard:
-        return deltas[0].new_zeros(deltas[0].shape)
-    if not steps.spectral.is_matrix(span.tensor, span.shape, matrices):
-        return steps.spectral.mean(heard)
-    return steps.spectral.blockwise(heard, span.tensor, split_qkv, flatten, base)
 
 
 @merge_method(
@@ -120,7 +102,8 @@ def iso_c(
         total = steps.reduce.total(blocks)
         return _flat(steps.spectral.svd(total), steps.spectral.rounding(under, len(blocks)), guard)
 
-    return _merged(deltas, weights, base, span, matrices, split_qkv, flatten).mul_(scale)
+    merged = steps.spectral.matrixwise(deltas, weights, span, flatten, base, matrices=matrices, split=split_qkv)
+    return merged.mul_(scale)
 
 
 def spaces(size: int, common: float, experts: int) -> tuple[int, int]:
@@ -192,7 +175,8 @@ def iso_cts(
     def flatten(blocks: list[Tensor], under: Tensor) -> Tensor:
         return _common_and_specific(blocks, steps.spectral.rounding(under, len(blocks)), common, guard)
 
-    return _merged(deltas, weights, base, span, matrices, split_qkv, flatten).mul_(scale)
+    merged = steps.spectral.matrixwise(deltas, weights, span, flatten, base, matrices=matrices, split=split_qkv)
+    return merged.mul_(scale)
 
 
 def _common_and_specific(blocks: list[Tensor], floor: float, common: float, guard: bool) -> Tensor:

@@ -177,11 +177,6 @@ def cart(
     Returns:
         The merged task vector, in the same shape.
     """
-    heard = steps.spectral.heard(deltas, weights)
-    if not heard:
-        return deltas[0].new_zeros(deltas[0].shape)
-    if not steps.spectral.is_matrix(span.tensor, span.shape, matrices):
-        return steps.spectral.mean(heard)
 
     def centred(blocks: list[Tensor]) -> Tensor:
         centre = steps.spectral.mean(blocks)
@@ -189,4 +184,4 @@ def cart(
         parts = [steps.spectral.svds([x - centre], count)[0].product() for x in blocks]
         return steps.reduce.total(parts).mul_(scale).add_(centre)
 
-    return steps.spectral.blockwise(heard, span.tensor, split_qkv, centred)
+    return steps.spectral.matrixwise(deltas, weights, span, centred, matrices=matrices, split=split_qkv)

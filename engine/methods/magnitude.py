@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine import steps
-from engine.errors import OutOfRange
 from engine.methods.spec import Param, Value, merge_method
 
 if TYPE_CHECKING:
@@ -200,9 +199,7 @@ def magnitude_mask(
     Raises:
         OutOfRange: if no expert that is heard has this name.
     """
-    if task and task not in span.names:
-        raise OutOfRange(f"No expert that is heard is called {task!r}.", hint=f"Heard: {', '.join(span.names)}.")
-    chosen = span.names.index(task) if task else 0
+    chosen = span.place(task)
     size = deltas[chosen].abs()  # (n,)
     mask = size.ge(stats[chosen].limit)  # (n,)
     return steps.reduce.weighted_sum(deltas, weights).mul_(scale).mul_(mask)

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from engine.declare.fitting import fitted
 from engine.declare.foreign import check_declared, guarded
@@ -83,39 +83,39 @@ class Param:
             raise OutOfRange(f"{self.name} is {number:g}.", hint=f"Choose a value from {low} to {high}.")
 
 
+_WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
 def _convert(value: object, default: Value, name: str) -> Value:
     """Convert `value` to the type of `default`; strings come from the command line."""
     try:
         if isinstance(default, bool):
-            if isinstance(value, str):
-                return {
-                    "true": True,
-                    "1": True,
-                    "yes": True,
-                    "on": True,
-                    "false": False,
-                    "0": False,
-                    "no": False,
-                    "off": False,
-                }[value.strip().lower()]
-            if isinstance(value, (bool, int)):
-                return bool(value)
-            raise ValueError(value)
+            return _yes_or_no(value)
         if isinstance(default, str):
             if not isinstance(value, str):
                 raise ValueError(value)
             return value
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ValueError(value)
-        number = float(value)
-        if isinstance(default, int):
-            if number != int(number):
-                raise ValueError(value)
-            return int(number)
-        return number
+        return _number(value, whole=isinstance(default, int))
     except (ValueError, KeyError, OverflowError) as error:
         kind = {bool: "yes or no", str: "text", int: "a whole number", float: "a number"}[type(default)]
         raise OutOfRange(f"{name} must be {kind}, not {value!r}.") from error
+
+
+def _yes_or_no(value: object) -> bool:
+    if isinstance(value, str):
+        return _WORDS[value.strip().lower()]
+    if isinstance(value, (bool, int)):
+        return bool(value)
+    raise ValueError(value)
+
+
+def _number(value: object, *, whole: bool) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(value)
+    number = float(value)
+    if whole and number != int(number):
+        raise ValueError(value)
+    return int(number) if whole else number
 
 
 Shortcut = Callable[[tuple[float, ...], Mapping[str, Value]], "int | None"]
@@ -286,12 +286,6 @@ class Method:
 def _arguments(function: Callable[..., Any]) -> frozenset[str]:
     """Names of a function's parameters."""
     return frozenset(inspect.signature(function).parameters)
-
-
-class Registry(Protocol):
-    """What the rest of the program needs from the collection of methods."""
-
-    def __getitem__(self, method_id: str) -> Method: ...
 
 
 _METHODS: dict[str, Method] = {}

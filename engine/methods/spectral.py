@@ -95,9 +95,3 @@ def heard_count(coefficients: np.ndarray) -> np.ndarray:
 def flat_effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndarray:
     """(T, G) estimated factors where all singular values of a sum become their mean."""
     return coefficients * (float(params["scale"]) * FLAT)
-
-
-def scaled_effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndarray:
-    """(T, G) estimated factors where every task vector is in the result as a whole, times the scale."""
-    factors: np.ndarray = coefficients * float(params["scale"])
-    return factors

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine import steps
-from engine.errors import OutOfRange
 from engine.methods.spec import Param, Value, merge_method
 
 if TYPE_CHECKING:
@@ -189,9 +188,7 @@ def tall_mask(
     Raises:
         OutOfRange: if no expert that is heard has this name.
     """
-    if task and task not in span.names:
-        raise OutOfRange(f"No expert that is heard is called {task!r}.", hint=f"Heard: {', '.join(span.names)}.")
-    chosen = span.names.index(task) if task else 0
+    chosen = span.place(task)
     multi = _multi(deltas, weights, stats)  # (n,)
     mask = steps.masks.tall_mask(deltas[chosen] * weights[chosen], multi, strictness)  # (n,)
     return multi.mul_(mask).mul_(scale)

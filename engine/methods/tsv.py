@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine import steps
-from engine.errors import OutOfRange
 from engine.methods import spectral
 from engine.methods.spec import Param, Value, merge_method
 
@@ -135,9 +134,6 @@ def tsv_m(
     Returns:
         The merged task vector, in the same shape.
     """
-    heard = steps.spectral.heard(deltas, weights)
-    if not heard or not steps.spectral.is_matrix(span.tensor, span.shape, matrices):
-        return (steps.spectral.mean(heard) if heard else deltas[0].new_zeros(deltas[0].shape)).mul_(scale)
 
     def join(blocks: list[Tensor]) -> Tensor:
         size = min(blocks[0].shape)
@@ -146,7 +142,7 @@ def tsv_m(
             return steps.spectral.mean(blocks)
         return _join(steps.spectral.svds(blocks, count), variant, guard)
 
-    return steps.spectral.blockwise(heard, span.tensor, split_qkv, join).mul_(scale)
+    return steps.spectral.matrixwise(deltas, weights, span, join, matrices=matrices, split=split_qkv).mul_(scale)
 
 
 def _join(parts: list[Factors], variant: str, guard: bool) -> Tensor:
@@ -225,9 +221,7 @@ def tsv_c(
     Raises:
         OutOfRange: if no expert that is heard has this name.
     """
-    if task and task not in span.names:
-        raise OutOfRange(f"No expert that is heard is called {task!r}.", hint=f"Heard: {', '.join(span.names)}.")
-    chosen = span.names.index(task) if task else 0
+    chosen = span.place(task)
     delta, factor = deltas[chosen], weights[chosen] * scale
     if factor == 0 or not steps.spectral.is_matrix(span.tensor, span.shape, matrices):
         return delta * factor

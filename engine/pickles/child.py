@@ -19,6 +19,8 @@ _SPARE_MEMORY, _SPARE_FILE = 1 << 30, 64 << 20
 _MOST_GROWTH = 4
 """A state dict whose tensors share storages may grow so much when they are written one by one."""
 _CHUNK = 16 << 20
+_ORIGIN = '{"format":1,"kind":"converted pickle"}'
+"""What `engine.recipe.origin` looks for; not imported, as this process needs little else of the engine."""
 
 
 def main() -> None:
@@ -98,7 +100,7 @@ def _write(state: dict[str, Any], total: int, out: BinaryIO) -> None:
     """safetensors, wide types first so that everything is aligned."""
     import torch
 
-    table: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    table: dict[str, Any] = {"__metadata__": {"format": "pt", "mixdown": _ORIGIN}}
     ordered = sorted(state, key=lambda name: (-state[name].element_size(), name))
     position = 0
     for name in ordered:

@@ -8,7 +8,7 @@ score. Light: numpy only, made to be called at every fader event while a worker 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -291,9 +291,9 @@ class Slopes:
         totals = [float(sum(table[t, g] for t, g in cells)) for table in self.values]
         return dict(zip(self.tasks, totals, strict=True))
 
-    def words(self, cells: Sequence[tuple[int, int]], titles: Mapping[str, str] | None = None, most: int = 3) -> str:
+    def words(self, cells: Sequence[tuple[int, int]], most: int = 3) -> str:
         """One line such as "up helps trec6, hurts sst2"; only what is at least a fifth of the largest slope."""
-        slopes = {(titles or {}).get(task, task): value for task, value in self.of(cells).items() if value == value}
+        slopes = {task: value for task, value in self.of(cells).items() if value == value}
         largest = max(map(abs, slopes.values()), default=0.0)
         if largest < 1e-4:
             return "hardly matters to any task"

@@ -79,7 +79,9 @@ def clear_selection(recipe: Recipe, where: Selection, layout: Layout) -> Recipe:
 
 def overrides_inside(recipe: Recipe, keys: Keys, layout: Layout) -> tuple[Keys, ...]:
     """Keys of the finer rules that lie inside one coarse cell (expert, kind, layer, tensor)."""
-    return tuple(r.keys for r in recipe.rules if r.keys != keys and _lies_inside(r, keys, layout))
+    if keys[3] is not None:
+        return ()
+    return tuple(r.keys for r in recipe.rules if _lies_inside(r, keys, layout) and r.keys != keys)
 
 
 def _lies_inside(rule: Rule, keys: Keys, layout: Layout) -> bool:

@@ -186,6 +186,8 @@ class Recipe:
     def without_rules(self, keys: Iterable[tuple[str | None, str | None, str | None, str | None]]) -> Recipe:
         """The recipe without the rules that have exactly these keys."""
         gone = set(keys)
+        if not gone:
+            return self
         return replace(self, rules=tuple(r for r in self.rules if r.keys not in gone))
 
     def with_muted(self, expert_id: str, muted: bool) -> Recipe:

@@ -23,7 +23,6 @@ from fnmatch import fnmatchcase
 from engine.errors import BadRecipe, OutOfRange, UnknownSelection
 from engine.files.model import KINDS, Layout
 
-OPERATORS = ("=", "+=", "-=", "*=", "/=")
 _STATEMENT = re.compile(r"^(?P<where>.*?)\s*(?P<op>[-+*/]?=)\s*(?P<value>[^=]+)$", re.DOTALL)
 _COLON = re.compile(r':(?=(?:[^"]*"[^"]*")*[^"]*$)')  # colons outside quotes
 _RANGE = re.compile(r"^(?P<first>[\w.]+)?\s*-\s*(?P<last>[\w.]+)?$")

@@ -6,7 +6,7 @@ Formulas in the spirit of supermerger's presets, which are 26 fixed numbers; the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +64,7 @@ def shape(shape_id: str) -> Shape:
     return {s.id: s for s in SHAPES}[shape_id]
 
 
-def apply(shape_id: str, depth: np.ndarray, *, low: float, high: float) -> np.ndarray:
+def apply(shape_id: str, depth: Sequence[float] | np.ndarray, *, low: float, high: float) -> np.ndarray:
     """Coefficients along a shape.
 
     Args:

@@ -64,7 +64,16 @@ def clamped(delta: Tensor, sizes: tuple[float, float]) -> Tensor:
 
 
 def scores(deltas: Sequence[Tensor], sizes: Sequence[tuple[float, float]], variant: Variant) -> list[Tensor]:
-    """How each expert's elements do within their task and between the tasks: T tensors (n,), signed."""
+    """How each expert's elements do within their task and between the tasks.
+
+    Args:
+        deltas: T task vectors (n,).
+        sizes: For each the magnitudes between which it is compared.
+        variant: Whose code the comparison between tasks follows, one of `VARIANTS`.
+
+    Returns:
+        T signed scores (n,).
+    """
     norms = [_normal(x.abs().clamp_(*pair), pair) for x, pair in zip(deltas, sizes, strict=True)]
     if variant == "vision-es":
         signed = [n * x.sign() for n, x in zip(norms, deltas, strict=True)]

@@ -34,7 +34,7 @@ SAFE = 1e-9
 
 
 def by_norm(matrices: Sequence[Tensor]) -> list[tuple[Tensor, float]]:
-    """Every matrix that is not 0 and its squared norm."""
+    """Every matrix (m, n) that is not 0 and its squared Frobenius norm, summed in float64."""
     sized = [(x, float(x.square().sum(dtype=torch.float64))) for x in matrices]
     return [(x, size) for x, size in sized if size > 0]
 

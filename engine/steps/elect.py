@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from engine.steps.view import Chunk, View
 
 Election = Literal["mass", "normfrac", "normmass", "none"]
-ELECTIONS = ("mass", "normfrac", "normmass", "none")
-ZERO_SUMS = ("majority", "positive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +115,11 @@ def votes(kept: Sequence[Tensor], elect: Election, squares: Sequence[float]) -> 
 
 def signs(kept: Sequence[Tensor], elect: Election, ballot: Ballot) -> Tensor | None:
     """The elected sign of each element, with cancelled votes decided by the ballot's fallback.
+
+    Args:
+        kept: T trimmed task vectors (n,).
+        elect: Who votes with what.
+        ballot: The statistics of `prepare`.
 
     Returns:
         (n,) of -1, 0 and 1; None for the election "none".

@@ -24,7 +24,13 @@ class Held:
         self._parts: dict[tuple[str, int, int], Sequence[Tensor]] | None = {} if view.resident else None
 
     def keep(self, span: Span, made: Sequence[Tensor], of: Sequence[Tensor]) -> None:
-        """Keep what was made of a span, unless a part of it is the input itself, whose memory is used again."""
+        """Keep what was made of a span, unless a part of it is the input itself, whose memory is used again.
+
+        Args:
+            span: Which elements.
+            made: Tensors (n,); from now on the next caller's to change.
+            of: The chunk's own tensors (n,).
+        """
         if self._parts is not None and not any(x is y for x in made for y in of):
             self._parts[span.tensor, span.start, span.stop] = made
 

@@ -28,7 +28,15 @@ def changes(base: Tensor, expert: Tensor, deviation: float) -> Tensor:
 
 
 def importance(base: Tensor, expert: Tensor) -> Tensor:
-    """|expert - base| times the Kullback-Leibler divergence of the rows' softmax, as mergekit computes it."""
+    """|expert - base| times the Kullback-Leibler divergence of the rows' softmax, as mergekit computes it.
+
+    Args:
+        base: Weights of any shape; its last dimension is a row.
+        expert: The same of the expert.
+
+    Returns:
+        Importances >= 0, in the same shape.
+    """
     rows, other = (x.unsqueeze(0) if x.ndim == 0 else x for x in (base, expert))
     p = torch.softmax(other, dim=-1).add_(TINY)
     q = torch.softmax(rows, dim=-1).add_(TINY)
@@ -37,7 +45,7 @@ def importance(base: Tensor, expert: Tensor) -> Tensor:
 
 
 def quantiles(values: Tensor, places: tuple[int, ...]) -> tuple[float, ...]:
-    """The numbers at these indices of the sorted values; the values may be negative."""
+    """The numbers at these indices of the sorted values (any shape, at least one); the values may be negative."""
     flat = values.reshape(-1)
     if flat.device.type != "cpu":
         return tuple(float(flat.kthvalue(place + 1).values) for place in places)

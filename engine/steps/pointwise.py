@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def at_least(values: Tensor, limit: float) -> Tensor:
-    """1 where a value reaches the limit, else 0: a new tensor in the dtype of the values."""
+    """1 where a value (n,) reaches the limit, else 0: a new tensor (n,) in the dtype of the values."""
     return torch.ge(values, limit, out=torch.empty_like(values))
 
 
 def present(values: Tensor) -> Tensor:
-    """1 where a value is not 0, else 0: a new tensor in the dtype of the values."""
+    """1 where a value (n,) is not 0, else 0: a new tensor (n,) in the dtype of the values."""
     return torch.ne(values, 0, out=torch.empty_like(values))
 
 

@@ -88,19 +88,23 @@ def block_sums(values: Tensor) -> list[float]:
 
 
 def size_blocks(values: Tensor) -> list[float]:
-    """Block sums of |values|; the first 16 numbers of each sum are added in the dtype of the values."""
+    """Sums of |values| (n,) by block; the first 16 numbers of each sum are added in the dtype of the values."""
     return _finished(_pieces(values.abs()))
 
 
 def dot_blocks(a: Tensor, b: Tensor) -> list[float]:
-    """Block sums of a * b; the products of float32 numbers are exact in float64."""
+    """Sums of a * b, both (n,), by block; the products of float32 numbers are exact in float64."""
     exact = a.dtype != torch.float64 and b.dtype != torch.float64
     wide = a.to(torch.float64)
     return _products(wide, wide if b is a else b.to(torch.float64), exact=exact)
 
 
 def product_blocks(tensors: Sequence[Tensor]) -> list[list[float]]:
-    """Block sums of the products of all pairs: of the first with itself, with the second, ..., of the last."""
+    """Sums by block of the products of all pairs of T tensors (n,).
+
+    Returns:
+        T (T + 1) / 2 lists: the first with itself, with the second, ..., the last with itself.
+    """
     exact = all(x.dtype != torch.float64 for x in tensors)
     wide = [_cut(x.to(torch.float64)) for x in tensors]
     return [_products(a, b, exact=exact) for i, a in enumerate(wide) for b in wide[i:]]

@@ -27,7 +27,7 @@ def factors(view: View, thinned: Callable[[Chunk], Sequence[Tensor]], norm: Norm
 
     Args:
         view: The whole model or one tensor, in pieces that start at block borders.
-        thinned: Chunk to T thinned task vectors.
+        thinned: Chunk to T thinned task vectors (n,).
         norm: "l1", "l2" or "linf".
 
     Returns:

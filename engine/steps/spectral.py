@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engine.errors import NotFinite
 from engine.steps.reduce import total
+from engine.steps.view import Span
 
 Failed: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]  # missing in torch's __all__
 
@@ -172,7 +173,15 @@ def _polar_by_eigen(matrix: Tensor) -> Tensor:
 
 
 def noise(s: Tensor, shape: Sequence[int], floor: float = 0.0) -> float:
-    """Singular values of at most this are rounding errors of the decomposition, or at most `floor`."""
+    """Singular values of at most this are rounding errors of the decomposition, or at most `floor`.
+
+    The bound of LAPACK and of `numpy.linalg.matrix_rank`: the largest one times the longer side times the dtype's eps.
+
+    Args:
+        s: (k,) singular values, the largest first.
+        shape: Of the matrix that was decomposed.
+        floor: What counts as nothing in any case.
+    """
     largest = float(s[0]) if s.numel() else 0.0
     return max(largest * max(shape) * torch.finfo(s.dtype).eps, floor)
 
@@ -230,7 +239,7 @@ def mean(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def heard(deltas: Sequence[Tensor], weights: Sequence[float]) -> list[Tensor]:
-    """The task vectors times their coefficients, without those whose coefficient is 0."""
+    """T task vectors of any shape times their coefficients, without those whose coefficient is 0."""
     return [x if w == 1 else x * w for x, w in zip(deltas, weights, strict=True) if w != 0]
 
 
@@ -256,6 +265,37 @@ def blockwise(
     count = len(matrices)
     blocks = [[x[i] for x in whole] for i in range(3)]
     return torch.cat([merge(b[:count], *b[count:]) for b in blocks], axis)
+
+
+def matrixwise(
+    deltas: Sequence[Tensor],
+    weights: Sequence[float],
+    span: Span,
+    merge: Callable[..., Tensor],
+    *also: Tensor,
+    matrices: str,
+    split: bool,
+) -> Tensor:
+    """Merge the task vectors that are heard if they count as matrices; average them if not.
+
+    Args:
+        deltas: T task vectors of any shape.
+        weights: T coefficients.
+        span: Name and shape of the tensor.
+        merge: Takes the matrices (m, n) that are heard, times their coefficients, and one block of each of `also`.
+        also: Further matrices (m, n).
+        matrices: Which tensors count, as for `is_matrix`.
+        split: Whether query, key and value of fused matrices are merged each for itself.
+
+    Returns:
+        The merged task vector, in the same shape; zeros if none is heard.
+    """
+    loud = heard(deltas, weights)
+    if not loud:
+        return deltas[0].new_zeros(deltas[0].shape)
+    if not is_matrix(span.tensor, span.shape, matrices):
+        return mean(loud)
+    return blockwise(loud, span.tensor, split, merge, *also)
 
 
 def fused_axis(name: str, shape: Sequence[int]) -> int | None:

@@ -32,7 +32,14 @@ class Ratio:
 
 
 def of_tensor(view: View, picks: Picks, variant: str, *, clamp: bool) -> Ratio:
-    """The ratio of one tensor; 1 for fewer than two experts. One pass over the view."""
+    """The ratio of one tensor; 1 for fewer than two experts. One pass over the view.
+
+    Args:
+        view: The tensor.
+        picks: Which tensors of a chunk are compared.
+        variant: "exact", "mergekit" or "fusion_bench".
+        clamp: Whether the ratio is kept from 0 to 1.
+    """
     products = gram(view, picks)
     norms = [np.array([row[t]]) for t, row in enumerate(products)]
     pairs = {(s, t): np.array([products[s][t]]) for s, t in combinations(range(len(products)), 2)}

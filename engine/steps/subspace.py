@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from engine.steps.view import Span, View
 
 Smoothing = Literal["none", "average", "linear"]
-SMOOTHINGS = ("none", "average", "linear")
 
 SLACK = 1e-6
 """How much lower, relatively, limits are set that come from another decomposition of the same matrix."""
@@ -36,7 +35,7 @@ KNOTS_FLOOR = 1e-5
 
 
 def sound(deltas: Sequence[Tensor], weights: Sequence[float]) -> tuple[list[Tensor], list[float], list[int]]:
-    """The task vectors whose coefficient is not 0, these coefficients, and their places among all."""
+    """The task vectors (any shape) whose coefficient is not 0, these coefficients, and their places among all T."""
     places = [t for t, w in enumerate(weights) if w != 0]
     return [deltas[t] for t in places], [weights[t] for t in places], places
 
@@ -55,7 +54,7 @@ def top_limit(values: Tensor, density: float) -> float:
 
 
 def at_least(values: Tensor, limit: float) -> Tensor:
-    """The values whose magnitude, in float32, reaches the limit; 0 elsewhere."""
+    """The values (any shape) whose magnitude, in float32, reaches the limit; 0 elsewhere."""
     return values * (values.float().abs() >= limit)
 
 
@@ -100,7 +99,7 @@ class Knot:
         return (self.basis.mT @ delta.reshape(delta.shape[0], -1).double()).to(delta.dtype)
 
     def back(self, merged: Tensor, shape: Sequence[int]) -> Tensor:
-        """The task vector that has these coordinates."""
+        """The task vector, in this shape, that has these coordinates (r, n)."""
         return merged if self.basis is None else (self.basis @ merged.double()).to(merged.dtype).reshape(tuple(shape))
 
 
@@ -245,7 +244,7 @@ def merge_cores(cores: Sequence[Tensor], weights: Sequence[float], merger: str, 
     """Merge T cores (p, q).
 
     Args:
-        cores: T matrices.
+        cores: T matrices (p, q).
         weights: T coefficients.
         merger: "tsv", "sum", "mean" or "ties".
         density: Share of each core that TIES keeps.
@@ -272,7 +271,7 @@ def task_singular(matrices: Sequence[Tensor]) -> Tensor:
 
 
 def isotropic(matrix: Tensor) -> Tensor:
-    """The matrix with every singular value that is there set to their mean."""
+    """The matrix (m, n) with every singular value that is there set to their mean."""
     parts = svd(matrix)
     parts = parts.above(noise(parts.s, matrix.shape))
     return parts.product(parts.s.mean().expand_as(parts.s)) if parts.s.numel() else torch.zeros_like(matrix)
@@ -282,7 +281,13 @@ def isotropic(matrix: Tensor) -> Tensor:
 
 
 def smoothed(s: Tensor, how: Smoothing, ratio: float) -> Tensor:
-    """Singular values (k,) with the same sum, but all equal or falling evenly by at most `ratio`."""
+    """Singular values (k,) with the same sum, but all equal or falling evenly by at most `ratio`.
+
+    Args:
+        s: (k,) singular values, the largest first.
+        how: "none" leaves them, "average" makes them equal, "linear" lets them fall.
+        ratio: Of the largest to the smallest of "linear".
+    """
     if how == "none" or s.numel() == 0:
         return s
     steep = min(ratio, float(s[0] / s[-1])) if float(s[-1]) > 0 else ratio

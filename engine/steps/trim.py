@@ -51,7 +51,7 @@ def trim(delta: Tensor, cut: Cut) -> Tensor:
 
 
 def trim_all(deltas: Sequence[Tensor], cuts: Sequence[Cut]) -> list[Tensor]:
-    """T trimmed task vectors."""
+    """T trimmed task vectors (n,)."""
     return [trim(delta, cut) for delta, cut in zip(deltas, cuts, strict=True)]
 
 

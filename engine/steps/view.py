@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from engine.errors import OutOfRange
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -44,6 +46,16 @@ class Span:
     names: tuple[str, ...]
     seed: int
     twin: str = ""
+
+    def place(self, name: str) -> int:
+        """Where an expert stands; the first for "".
+
+        Raises:
+            OutOfRange: if no expert that is heard has this name.
+        """
+        if name and name not in self.names:
+            raise OutOfRange(f"No expert that is heard is called {name!r}.", hint=f"Heard: {', '.join(self.names)}.")
+        return self.names.index(name) if name else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from app.desk import Desk
+from tests.app.desks import closed
 
 
 @pytest.fixture
@@ -20,7 +20,6 @@ def desk(qtbot: QtBot, qapp: QApplication, monkeypatch: pytest.MonkeyPatch) -> I
     """An empty desk that is shown; closed again afterwards, without questions."""
     monkeypatch.setattr("app.library.READ_DELAY_MS", 0)
     monkeypatch.setattr("app.live.START_DELAY_MS", 0)
-    monkeypatch.setattr("app.jobs.NICE", 0)  # beside other tests' processes, workers that step back hardly get on
     home = Path(os.environ["MIXDOWN_HOME"])
     (home / "settings.json").write_text(
         json.dumps({"welcomed": True, "theme": "dark", "auto_eval": False, "live": False})
@@ -30,12 +29,7 @@ def desk(qtbot: QtBot, qapp: QApplication, monkeypatch: pytest.MonkeyPatch) -> I
     made.features.complete()  # what the first key or click does
     qtbot.waitExposed(made.window)
     yield made
-    qapp.setProperty("forced", True)
-    made.window.close()
-    made.window.deleteLater()
-    made.deleteLater()
-    qapp.sendPostedEvents(None, int(QEvent.Type.DeferredDelete))
-    qapp.setProperty("forced", False)
+    closed(made)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +53,13 @@ def write_model(folder: Path, tensors: dict[str, np.ndarray], shards: int = 1) -
     return folder
 
 
-def write_family(root: Path, experts: int = 3, layers: int = LAYERS) -> tuple[Path, list[Path]]:
+NAMES = ("chat", "code", "math", "safety", "law", "poem", "tune", "plan")
+
+
+def write_family(
+    root: Path, experts: int = 3, layers: int = LAYERS, called: Sequence[str] = NAMES
+) -> tuple[Path, list[Path]]:
     """A base and its fine-tunes in folders of their own."""
     base = base_tensors(layers=layers)
     home = write_model(root / "base", base)
-    letters = ["chat", "code", "math", "safety", "law", "poem", "tune", "plan"]
-    return home, [write_model(root / letters[i], expert_tensors(base, i + 1)) for i in range(experts)]
+    return home, [write_model(root / called[i], expert_tensors(base, i + 1)) for i in range(experts)]

@@ -36,9 +36,9 @@ def still_fine(desk: Desk, qtbot: QtBot) -> None:
     """The two good experts are there, and a fader still moves."""
     assert [e.name for e in desk.workspace.recipe.experts][:2] == ["chat", "code"]
     expert = desk.workspace.recipe.experts[0].id
-    value = 0.25 if desk.board_values()[0][1] != 0.25 else 0.5  # type: ignore[index]  # there is a board
+    value = 0.25 if desk.board_values()[0][1] != 0.25 else 0.5
     desk.window.canvas.coefficientsEdited.emit(((expert, 1),), (value,), "Set chat", "")
-    assert desk.board_values()[0][1] == value  # type: ignore[index]
+    assert desk.board_values()[0][1] == value
     qtbot.wait(10)
     assert desk.window.isVisible()
 

@@ -45,7 +45,7 @@ def models(tmp_path: Path) -> tuple[Path, list[Path]]:
 def bundle_of(models: tuple[Path, list[Path]], out: Path, **options: object) -> Path:
     base, experts = models
     inputs = make_inputs(open_checkpoint(base), [open_checkpoint(e) for e in experts], [e.name for e in experts])
-    return compress(inputs, out, options=BundleOptions(**options)).path  # type: ignore[arg-type]  # any option
+    return compress(inputs, out, options=BundleOptions(**options)).path
 
 
 def drop(desk: Desk, *paths: Path) -> None:

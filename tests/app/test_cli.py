@@ -121,6 +121,18 @@ def test_inspect_finds_the_base(family: tuple[Path, list[Path]], capsys: pytest.
     assert report["base"]["certain"]
 
 
+def test_inspect_says_whose_buffers_are_unlike_the_bases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tensors = {**base_tensors(), "ids": np.arange(4)}
+    base, other = (
+        write_model(tmp_path / "base", tensors),
+        write_model(tmp_path / "b", {**tensors, "ids": np.ones(4, int)}),
+    )
+    assert cli.run(["inspect", str(other), "--base", str(base), "--values"]) == 0
+    assert "ids" in (told := capsys.readouterr().out) and "the base's are used" in told
+    assert cli.run(["inspect", str(other), "--base", str(base)]) == 0
+    assert "the base's are used" not in capsys.readouterr().out
+
+
 def test_missing_shard_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = write_model(tmp_path / "base", base_tensors(), shards=3)
     expert = write_model(tmp_path / "expert", expert_tensors(base_tensors(), 1), shards=3)

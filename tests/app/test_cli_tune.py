@@ -13,7 +13,7 @@ from app.cli import run
 from engine.evaluate.mix import score_recipe
 from engine.evaluate.task import load_task
 from engine.recipe.project import load_project
-from tests.app.tune_kit import write_project
+from tests.app.tune_kit import OTHER, write_project
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_tune_refuses_what_it_cannot_do(mix: Path, tmp_path: Path, capsys: pytes
     out = str(tmp_path / "a.mixdown")
     for extra, words in (
         (["--tuner", "nobody"], "levenberg_marquardt"), (["--param", "rounds=99"], "1 to 20"),
-        (["--for", "nothing"], "digits, other"), (["--rows", "2"], "at least 8"),
+        (["--for", "nothing"], f"digits, {OTHER}"), (["--rows", "2"], "at least 8"),
     ):  # fmt: skip
         assert run(["tune", str(mix), "--out", out, *extra]) == 1
         assert words in capsys.readouterr().err and not Path(out).exists()
@@ -57,7 +57,7 @@ def test_tune_refuses_what_it_cannot_do(mix: Path, tmp_path: Path, capsys: pytes
 def test_sweep_prints_what_eval_would(mix: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["sweep", str(mix), "--axis", "scale=0.2:0.6:3", "--axis", "gain:two=0,1", "--csv"]) == 0
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert len(table) == 3 * 2 * 3 and {row["task"] for row in table} == {"digits", "other", "average"}
+    assert len(table) == 3 * 2 * 3 and {row["task"] for row in table} == {"digits", OTHER, "average"}
     cell = next(r for r in table if (r["scale"], r["gain:two"], r["task"]) == ("0.4", "0.0", "digits"))
 
     from app.workbench import open_recipe

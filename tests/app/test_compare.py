@@ -28,7 +28,7 @@ from engine.evaluate.score import Score
 from engine.evaluate.task import load_task
 from engine.history.recipes import canonical
 from engine.recipe.recipe import ModelRef, Recipe, Rule
-from tests.app.models import base_tensors, expert_tensors, write_model
+from tests.app.models import write_family
 from tests.engine.history_kills import facts
 from widgets.common.recipe_drag import recipe_mime
 from widgets.compare.targets import DropTargets
@@ -39,12 +39,8 @@ Settled = Callable[[Desk], None]
 @pytest.fixture
 def compare(desk: Desk, tmp_path: Path, settled: Settled, qtbot: QtBot) -> CompareController:
     """A desk with three experts, a pin "before" and a change since."""
-    base = base_tensors()
-    paths = [write_model(tmp_path / "base", base)]
-    paths += [
-        write_model(tmp_path / name, expert_tensors(base, k)) for k, name in enumerate(("code", "chat", "math"), 1)
-    ]
-    desk.shelf.drop([str(p) for p in paths], "canvas")
+    base, experts = write_family(tmp_path, called=("code", "chat", "math"))
+    desk.shelf.drop([str(p) for p in (base, *experts)], "canvas")
     settled(desk)
     store = desk.workspace.store
     store.pin("before")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from pytestqt.qtbot import QtBot
 
 from app.demo import demo_recipe
@@ -16,6 +17,13 @@ from engine.files.checkpoint import open_checkpoint
 ROWS = 40
 
 
+@pytest.fixture
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers do not step back: beside other tests' processes they would hardly get on."""
+    monkeypatch.setattr("app.jobs.NICE", 0)
+
+
+@pytest.mark.usefixtures("brisk")
 def test_demo_is_scored_goes_stale_and_makes_a_soup(desk: Desk, settled: Callable[[Desk], None], qtbot: QtBot) -> None:
     desk.workspace.change_settings(eval_rows=ROWS)
     desk.handlers.file_demo()

@@ -19,7 +19,7 @@ from pytestqt.qtbot import QtBot
 from app import evaluator, preview_host
 from app.desk import Desk
 from app.lateness import Lateness
-from app.preview_host import EvalHost, EvaluatorDied
+from app.preview_host import EvalHost, Evaluating, EvaluatorDied
 from app.preview_wire import pack, receive, scores_from_plain, task_from_plain, task_to_plain
 from engine.errors import Cancelled, Changed, EvalProblem
 from engine.evaluate.task import Task, load_task
@@ -69,6 +69,19 @@ class Counted(Token):
         """Ask."""
         self.checks += 1
         super().check()
+
+
+def test_a_loaded_process_must_stop_sooner_than_one_that_loads() -> None:
+    process = Evaluating.__new__(Evaluating)  # what it judges by, without the process
+    process.heard, now = time.monotonic(), time.monotonic()
+    for loaded, limit in ((True, preview_host.STUCK_S), (False, preview_host.LOADING * preview_host.STUCK_S)):
+        process._is_loaded = loaded
+        process._dropped = {1: now - limit + 2}
+        assert process.hangs == ""
+        process._dropped = {1: now - limit - 0.1}
+        assert "did not stop" in process.hangs
+    process._dropped, process.heard = {}, now - preview_host.SILENT_S - 1
+    assert "stopped answering" in process.hangs
 
 
 def test_both_ways_give_the_same_numbers(host: EvalHost, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

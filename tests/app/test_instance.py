@@ -14,7 +14,8 @@ import pytest
 from PySide6.QtNetwork import QLocalSocket
 from pytestqt.qtbot import QtBot
 
-from app.instance import LONGEST_PATH, MOST_PATHS, Instance, message, paths_in, socket_name
+from app.instance import LONGEST_PATH, MOST_PATHS, PROTOCOL, Instance, message, read_message, socket_name
+from app.version import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HAND_OVER = """
@@ -109,21 +110,26 @@ GOOD = ["/a", "/b c/ü.safetensors"]
 
 
 def test_messages_are_read_back() -> None:
-    assert paths_in(message(GOOD)) == tuple(GOOD) and paths_in(message([])) == ()
+    said, empty = read_message(message(GOOD)), read_message(message([]))
+    assert said is not None and said.paths == tuple(GOOD) and said.version == VERSION
+    assert empty is not None and empty.paths == ()
+    before = read_message(json.dumps({"open": GOOD}).encode())  # what it was before it had a number
+    assert before is not None and before.paths == tuple(GOOD) and before.version == ""
 
 
 @pytest.mark.parametrize("value", [
     {"open": ["relative"]}, {"open": "/a"}, {"open": [1]}, {"open": ["/a\0b"]}, {"open": [""]}, {"run": ["/a"]},
     {"open": ["/a"], "run": "x"}, ["/a"], None, {"open": ["/" + "a" * LONGEST_PATH]},
-    {"open": ["/a"] * (MOST_PATHS + 1)},
+    {"open": ["/a"] * (MOST_PATHS + 1)}, {"open": ["/a"], "mixdown": PROTOCOL + 1}, {"open": ["/a"], "mixdown": True},
+    {"open": ["/a"], "mixdown": "1"}, {"open": ["/a"], "mixdown": -1}, {"open": ["/a"], "version": 3},
 ])  # fmt: skip
 def test_anything_else_than_paths_is_refused(value: object) -> None:
-    assert paths_in(json.dumps(value).encode()) is None
+    assert read_message(json.dumps(value).encode()) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\n", b"\xff\xfe", b"[" * 5_000, b'{"open":["/a"],"open":[]}'])
 def test_anything_else_than_messages_is_refused(data: bytes) -> None:
-    assert paths_in(data) is None
+    assert read_message(data) is None
 
 
 def test_a_flood_is_cut_off(first: Instance, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,3 +142,49 @@ def test_a_flood_is_cut_off(first: Instance, qtbot: QtBot, tmp_path: Path, monke
     socket.write(b"x" * 50_000)
     qtbot.waitUntil(lambda: socket.state() == QLocalSocket.LocalSocketState.UnconnectedState, timeout=3_000)
     assert not opened
+
+
+VERSIONED = HAND_OVER.replace(
+    "app = ",
+    """import app.instance as other
+other.VERSION, other.PROTOCOL = sys.argv.pop(), int(sys.argv.pop())
+app = """,
+)
+
+
+def of_version(home: Path, protocol: int, version: str, *paths: str) -> subprocess.Popen[str]:
+    """A start of another version."""
+    command = [sys.executable, "-c", VERSIONED, str(home), *paths, str(protocol), version]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                            env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+
+
+def test_another_version_of_the_same_protocol_hands_over_and_is_named(
+    first: Instance, qtbot: QtBot, tmp_path: Path
+) -> None:
+    got: list[object] = []
+    first.opened.connect(got.append)
+    with qtbot.waitSignal(first.otherStarted, timeout=10_000) as other:
+        child = of_version(tmp_path, PROTOCOL, "9.9.9", "/x")
+    assert said(child)[0] and got == [("/x",)] and other.args == ["9.9.9"]
+    child.communicate()
+
+
+def test_a_later_protocol_opens_a_window_of_its_own_at_once(first: Instance, qtbot: QtBot, tmp_path: Path) -> None:
+    got: list[object] = []
+    first.opened.connect(got.append)
+    child = of_version(tmp_path, PROTOCOL + 1, "9.9.9", "/x")
+    qtbot.waitUntil(lambda: child.poll() is not None, timeout=20_000)
+    gave, seconds = said(child)
+    assert not gave and seconds < 1 and not got  # not the three seconds that a window gets that only opens
+    child.communicate()
+
+
+def test_an_earlier_protocol_is_understood(first: Instance, qtbot: QtBot, tmp_path: Path) -> None:
+    socket = QLocalSocket()
+    with qtbot.waitSignal(first.opened, timeout=5_000) as got:
+        socket.connectToServer(socket_name(tmp_path))
+        assert socket.waitForConnected(1_000)
+        socket.write(b'{"open": ["/x"]}\n')
+    qtbot.waitUntil(lambda: socket.bytesAvailable() == 3, timeout=3_000)
+    assert got.args == [("/x",)] and bytes(socket.readAll().data()) == b"ok\n"

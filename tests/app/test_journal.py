@@ -61,6 +61,15 @@ def test_records_lead_from_state_to_state(seed: int) -> None:
     assert not changes(states[-1], replace(states[-1]))
 
 
+def test_records_of_equal_rules_lead_there_too() -> None:
+    """A project file may hold a rule twice; then the equal ends of two lists overlap."""
+    two = (Rule(value=1.0, layer="1"), Rule(value=2.0, layer="1"))
+    lists = [rules for count in range(4) for rules in itertools.product(two, repeat=count)]
+    for old, new in itertools.product(lists, repeat=2):
+        before, after = (State(replace(START, rules=rules)) for rules in (old, new))
+        assert state_of(applied(plain(before), changes(before, after))) == after, (old, new)
+
+
 def written(folder: Path, states: list[State]) -> tuple[Path, Path]:
     """A base file of the first state, and the journal of the others."""
     base = folder / "session.mixdown"
@@ -88,7 +97,7 @@ def test_a_damaged_byte_ends_the_journal_there_and_is_noticed(tmp_path: Path) ->
     base, log = written(tmp_path, states)
     whole = log.read_bytes()
     ends = [i for i, byte in enumerate(whole) if byte == 10]
-    for number in (3, 7):
+    for number in (3, 7, len(ends) - 2):
         spot = ends[number] - 4
         log.write_bytes(whole[:spot] + bytes([whole[spot] ^ 1]) + whole[spot + 1 :])
         assert replay(states[0], digest(base), log) == (states[number - 1], True)

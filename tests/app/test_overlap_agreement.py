@@ -50,7 +50,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             run(["overlap", "--base", str(home), *(f"--expert={p}" for p in experts), "--json", "--spectra", *flags])
             == 0
         )
-    return json.loads(printed.getvalue())  # type: ignore[no-any-return]  # an object
+    return json.loads(printed.getvalue())
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def view(desk: Desk, qtbot: QtBot, tmp_path: Path, settled: Settled) -> Callable
     def shown_frame(name: str) -> PlotFrame:
         frame = _shown(desk, qtbot, name, settled).frame(name)
         if name not in ("tensor", "spectrum"):
-            ready = lambda: not frame.view.state.is_empty and ", sample" not in frame.view.state.title  # noqa: E731
-            qtbot.waitUntil(ready, timeout=20_000)
+            now = frame.view
+            qtbot.waitUntil(lambda: not now.state.is_empty and ", sample" not in now.state.title, timeout=20_000)
             settled(desk)
         return frame
 
@@ -121,7 +121,7 @@ def test_magnitudes_and_where_the_density_cuts(report: dict[str, Any], view: Any
 
 def test_spectrum_and_tensor_with_its_read_out(report: dict[str, Any], view: Any, desk: Desk, qtbot: QtBot) -> None:
     panel, frame = desk.overlap.panel(), view("tensor")
-    panel._tabs.currentWidget().bar.tensorChosen.emit(UP)
+    panel.frame("tensor").parentWidget().bar.tensorChosen.emit(UP)
     shape: Any = frame.view
     known = report["tensor"]
     assert isinstance(frame.view, BitmapPanel)

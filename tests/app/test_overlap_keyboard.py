@@ -42,6 +42,6 @@ def test_a_selection_made_elsewhere_moves_the_spectrum_to_its_layer(
     view = panel.frame("spectrum").view
     qtbot.waitUntil(lambda: view.state.values.size > 0, timeout=20_000)
     panel.cellChosen.emit(1, "1")
-    bar = panel._tabs.currentWidget().bar
+    bar = panel.frame("spectrum").parentWidget().bar
     qtbot.waitUntil(lambda: bar.tensors.currentText().startswith("1 ·"), timeout=10_000)
     assert view._marks.experts == {1}

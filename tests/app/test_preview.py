@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -69,6 +70,9 @@ def test_a_dragged_fader_is_heard_at_once_and_measured_on_release(heard: Desk, q
     assert table.source.remark(*spot).startswith("up ")
     spoken = str(table.source.data(table.index_of(spot), Qt.ItemDataRole.AccessibleTextRole))
     assert table.source.remark(*spot) in spoken
+    views._hover(*spot)
+    named = set(re.findall(r"[a-z]+", desk.window.status_right.text().partition("up ")[2])) - {"helps", "hurts"}
+    assert named and named <= {row.task for row in shown.state.rows}, "called as in the rows of the score panel"
 
     send(desk, QEvent.Type.MouseButtonPress, 2, 1.0, LEFT)
     qtbot.waitUntil(lambda: views.ghost.isVisible() and not views.ghost.ghost.is_estimate, timeout=30_000)
@@ -154,14 +158,14 @@ def test_words_of_every_kind_of_number() -> None:
             error=error,
             compared=compared,
             state=state,
-        )  # type: ignore[arg-type]  # literals in a loop
+        )
 
     assert "off by 0.8 points in the last 6" in why(guess("estimate"))
     assert "presumed" in why(guess("estimate", 0.01, 0)) and "between true runs" in why(guess("estimate", 0.0, 0))
     assert why(guess("waiting")).startswith("Waiting") and why(guess("stale")).startswith("Old")
     assert why(guess("estimate"), overridden=True).startswith("Old")
     mix = Reading(0.75, 0.6, 0.85, 64)
-    words = {q: state_words(TaskScore(task="t", mix=mix, quality=q, error=0.008))[0]  # type: ignore[arg-type]
+    words = {q: state_words(TaskScore(task="t", mix=mix, quality=q, error=0.008))[0]
              for q in ("exact", "estimate", "stale", "waiting")}  # fmt: skip
     assert words == {"exact": "exact", "estimate": "estimate, off by 0.8", "stale": "old estimate",
                      "waiting": "waiting for the fader"}  # fmt: skip

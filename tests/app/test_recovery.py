@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QEvent
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
@@ -25,6 +24,7 @@ from app.recovery_words import differences
 from app.session import Session
 from engine.recipe.project import load_project, save_project
 from engine.recipe.recipe import ModelRef, Recipe, Rule, TaskRef
+from tests.app.desks import closed
 from widgets.dialogs.error_card import ErrorCard
 from widgets.dialogs.recover import RecoverDialog
 
@@ -46,13 +46,7 @@ def start(qapp: QApplication, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> 
         return desk
 
     yield one
-    qapp.setProperty("forced", True)
-    for desk in made:
-        desk.window.close()
-        desk.deleteLater()
-        desk.window.deleteLater()
-    qapp.sendPostedEvents(None, int(QEvent.Type.DeferredDelete))
-    qapp.setProperty("forced", False)
+    closed(*made)
 
 
 def killed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +71,7 @@ def test_desk_and_selection_come_back_after_a_kill(start: Start, qtbot: QtBot, m
     first.window.canvas.coefficientsEdited.emit([(rows[0], 2)], [0.77], "Set", "")
     first.desk.select([(rows[0], 2), (rows[3], 5)])
     session = first.session
-    qtbot.waitUntil(lambda: session.restore() is not None and bool(session.restore().view.cells), timeout=5_000)  # type: ignore[union-attr]  # just asked
+    qtbot.waitUntil(lambda: session.restore() is not None and bool(session.restore().view.cells), timeout=5_000)
     killed(session, monkeypatch)
     second = start()
     assert second.session.ended_badly == "" and second.workspace.recipe == first.workspace.recipe
@@ -129,10 +123,10 @@ def test_a_project_saved_later_is_compared_at_once(start: Start, qtbot: QtBot, t
     qtbot.waitUntil(lambda: recovery.dialog is not None, timeout=5_000)
     dialog = recovery.dialog
     assert isinstance(dialog, RecoverDialog) and desk.workspace.recipe == later
-    said = {dialog.table.item(r, 0).text() for r in range(dialog.table.rowCount())}  # type: ignore[union-attr]  # filled
+    said = {dialog.table.item(r, 0).text() for r in range(dialog.table.rowCount())}
     names = [e.name for e in later.experts]
     assert {f"{names[0]} · layer 1", f"{names[1]} sound", f"{names[2]} gain"} <= said
-    dialog.findChild(type(dialog._keep), "recover-both").click()  # type: ignore[union-attr]  # it is there
+    dialog.findChild(type(dialog._keep), "recover-both").click()
     assert desk.workspace.recipe == other and not desk.workspace.store.is_edited
     kept = next(places.home().glob("unsaved *.mixdown"))
     assert load_project(kept) == later

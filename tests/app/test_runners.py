@@ -47,7 +47,7 @@ def _restored() -> Iterator[None]:
 def test_preference_and_measuring_at_rest(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner_controller, "REST_MS", 30)
     workspace = _Workspace()
-    controller = RunnerController(workspace)  # type: ignore[arg-type]  # what it uses of one
+    controller = RunnerController(workspace)
     assert RUNNERS.wanted == "auto" and RUNNERS.folder == places.graph_folder()
     workspace.settingsChanged.emit(Settings(runner="torch"))
     assert RUNNERS.wanted == "torch"

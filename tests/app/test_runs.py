@@ -39,7 +39,7 @@ def calm(qtbot: QtBot, desk: Desk, settled: Settled) -> None:
     controller = desk.findChild(RunsController)
     for _ in range(3):
         qtbot.wait(80)
-        qtbot.waitUntil(lambda: not controller._soon.isActive(), timeout=10_000)  # type: ignore[union-attr]
+        qtbot.waitUntil(lambda: not controller._soon.isActive(), timeout=10_000)
         settled(desk)
         assert recording.recorder().flush(20)
     qtbot.wait(20)
@@ -47,8 +47,8 @@ def calm(qtbot: QtBot, desk: Desk, settled: Settled) -> None:
 
 def fill(count: int, first: int = 1, **more: object) -> None:
     for number in range(first, first + count):
-        one = facts(number, **more)  # type: ignore[arg-type]  # any field
-        recording.recorder().submit(lambda h, f=one: h.record(f)).result()  # type: ignore[misc]  # a lambda with defaults
+        one = facts(number, **more)
+        recording.recorder().submit(lambda h, f=one: h.record(f)).result()
 
 
 def shown(runs: RunsController) -> list[int]:
@@ -262,7 +262,7 @@ def test_an_export_is_recorded_used_compared_and_made_again(
     assert store.recipe.muted == () and store.undo_stack.undoText() == "Use run 1"
     runs.acts.do("compare", [1, 2])
     calm(qtbot, desk, settled)
-    dialog = desk.findChild(ExplainController)._dialog  # type: ignore[union-attr]  # it is there
+    dialog = desk.findChild(ExplainController)._dialog
     assert dialog is not None and dialog.isVisible() and len(dialog.state.changes) >= 1
     assert dialog.state.names[0].startswith("Run 1")
     dialog.hide()

@@ -14,9 +14,10 @@ from pytestqt.qtbot import QtBot
 
 from app import places
 from app.desk import Desk
+from app.selection import made, text
 from engine.recipe.recipe import Recipe, Rule
 from engine.recipe.resolve import group_spots, resolve
-from tests.app.models import base_tensors, expert_tensors, write_model
+from tests.app.models import write_family
 from widgets.plots.overlap_panel import OverlapPanel
 from widgets.plots.selected import Marks
 
@@ -25,12 +26,8 @@ Settled = Callable[[Desk], None]
 
 @pytest.fixture
 def views(desk: Desk, tmp_path: Path, settled: Settled, qtbot: QtBot) -> OverlapPanel:
-    base = base_tensors()
-    paths = [write_model(tmp_path / "base", base)]
-    paths += [
-        write_model(tmp_path / name, expert_tensors(base, k)) for k, name in enumerate(("code", "chat", "math"), 1)
-    ]
-    desk.shelf.drop([str(p) for p in paths], "canvas")
+    base, experts = write_family(tmp_path, called=("code", "chat", "math"))
+    desk.shelf.drop([str(p) for p in (base, *experts)], "canvas")
     settled(desk)
     desk.window.docks["overlap"].show()
     panel = desk.overlap.panel()
@@ -67,6 +64,16 @@ def test_any_view_and_the_desk_show_the_same_selection(desk: Desk, views: Overla
     qtbot.keyClick(views.frame("masks").view, Qt.Key.Key_Escape)
     assert desk.overlap.links.current is None and not desk.window.canvas.selectedCells()
     assert set(marks(views)) == {Marks()}
+
+
+def test_the_selection_is_told_in_words_of_people(desk: Desk, views: OverlapPanel) -> None:
+    recipe, layout = desk.workspace.recipe, desk.workspace.layout
+    assert layout is not None
+    told = [
+        text(made(recipe, layout, experts=(1,), layers=layers, kinds=kinds), recipe, layout)
+        for layers, kinds in (((layout.layers[0],), None), (("2",), ("attn",)), (None, ("attn",)), (None, None))
+    ]
+    assert told == ["chat · layer emb", "chat · layer 2 · attn", "chat · attn", "chat · all layers"]
 
 
 def test_every_view_chooses_by_keys(desk: Desk, views: OverlapPanel, settled: Settled, qtbot: QtBot) -> None:

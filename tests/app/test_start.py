@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QTabWidget
 from pytestqt.qtbot import QtBot
 
 from app.actions import ACTIONS
 from app.desk import Desk
 from app.features import FEATURES
+from tests.app.desks import closed
 from tests.app.models import write_family
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,12 +34,7 @@ def bare(qtbot: QtBot, qapp: QApplication) -> Iterator[Desk]:
     made = Desk(qapp)
     made.window.firstPaint.disconnect(made.features.begin)
     yield made
-    qapp.setProperty("forced", True)
-    made.window.close()
-    made.window.deleteLater()
-    made.deleteLater()
-    qapp.sendPostedEvents(None, int(QEvent.Type.DeferredDelete))
-    qapp.setProperty("forced", False)
+    closed(made)
 
 
 def test_the_first_paint_loads_nothing_that_can_wait(tmp_path: Path) -> None:

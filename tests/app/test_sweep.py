@@ -16,11 +16,11 @@ from app.desk import Desk
 from app.sweep_controller import SweepController
 from app.sweep_plan import remembered
 from engine.evaluate import mix as mix_module
-from tests.app.tune_kit import write_family
+from tests.app.tune_kit import OTHER, write_family
 from widgets.plots.sweep_state import Span, SweepWish
 
 Settled = Callable[[Desk], None]
-GRID = SweepWish(x=Span("param:scale", 0.2, 0.6, 3), y=Span("gain:e0", 0.0, 1.0, 2), tasks=("digits", "other"),
+GRID = SweepWish(x=Span("param:scale", 0.2, 0.6, 3), y=Span("gain:e0", 0.0, 1.0, 2), tasks=("digits", OTHER),
                  rows=32)  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def test_a_grid_fills_is_adopted_by_keyboard_and_comes_again_from_the_cache(
     assert cells is not None and np.isfinite(grid.view.state.values).all() and grid.view.state.values.shape == (2, 3)
     assert "to" in grid.view.sentence(0, 1) and "32 rows" in grid.view.sentence(0, 1)
     head, body = grid.table()
-    assert len(body) == 6 and "average low" in head and "Other <b>digits</b>" in grid.csv()
+    assert len(body) == 6 and "average low" in head and OTHER in grid.csv()
     assert grid.svg().startswith(b"<?xml")
 
     undo, before = desk.workspace.store.undo_stack, desk.workspace.recipe
@@ -89,7 +89,7 @@ def test_a_line_and_a_triangle(desk: Desk, sweep: SweepController, qtbot: QtBot,
     line = sweep.panel().frames["lines"].view
     assert line.state.stops == (0.2, 0.4, 0.6) and [len(part.x) for part in line.state.lines] == [3, 3, 3]
     assert (line.state.lines[-1].low < line.state.lines[-1].y).all()
-    sweep._show_measure("other")
+    sweep._show_measure(OTHER)
     assert [part.thick for part in line.state.lines] == [False, True]
 
     _run(desk, sweep, replace(GRID, form="triangle", experts=("e0", "e1", "e2"), steps=2, total=3.0), qtbot, settled)

@@ -55,7 +55,7 @@ def test_the_tensor_tab_shows_owners_and_reads_the_merge(
 ) -> None:
     paths = _loaded(desk, tmp_path, settled)
     panel = _shown(desk, qtbot, "tensor", settled)
-    page = panel.findChild(QTabWidget).currentWidget()
+    page = panel.frame("tensor").parentWidget()
     page.bar.tensorChosen.emit(UP)
     view = _tensor(panel)
     qtbot.waitUntil(lambda: view.state.tensor == UP and view.state.summary is not None, timeout=20_000)
@@ -115,7 +115,7 @@ def test_the_spectrum_is_that_of_numpy(desk: Desk, qtbot: QtBot, tmp_path: Path,
     view = panel.frame("spectrum").view
     assert isinstance(view, SpectrumView)
     qtbot.waitUntil(lambda: view.state.values.size > 0, timeout=20_000)
-    name = panel.findChild(QTabWidget).currentWidget().bar.tensors.currentData()
+    name = panel.frame("spectrum").parentWidget().bar.tensors.currentData()
     base, *experts = (load_file(p / "model.safetensors")[name].astype(np.float64) for p in paths)
     for t, expert in enumerate(experts):
         np.testing.assert_allclose(view.state.values[t], np.linalg.svd(expert - base, compute_uv=False), rtol=1e-4)
@@ -128,7 +128,7 @@ def test_a_large_matrix_is_only_decomposed_when_asked(
     monkeypatch.setattr("app.spectrum_views.AT_ONCE", 10.0)
     _loaded(desk, tmp_path, settled)
     panel = _shown(desk, qtbot, "spectrum", settled)
-    view, bar = panel.frame("spectrum").view, panel.findChild(QTabWidget).currentWidget().bar
+    view, bar = panel.frame("spectrum").view, panel.frame("spectrum").parentWidget().bar
     assert view.state.values.size == 0 and "Press Measure" in view.state.empty and bar.measure.isVisible()
     bar.measure.click()
     qtbot.waitUntil(lambda: view.state.values.size > 0, timeout=20_000)

@@ -18,7 +18,7 @@ from engine.methods import find
 from engine.preview.surrogate import Estimate
 from engine.recipe.recipe import Recipe, Rule
 from engine.recipe.resolve import group_spots, resolve
-from tests.app.tune_kit import write_family
+from tests.app.tune_kit import OTHER, write_family
 
 Settled = Callable[[Desk], None]
 
@@ -69,7 +69,7 @@ def test_the_faders_move_as_one_step_to_undo_and_the_test_rows_are_read_on_deman
     assert run.best.value < run.steps[0].value
     first = store.recipe.rules
     state = tuning.panel().state
-    assert [row.task for row in state.rows] == ["Digits", "Other <b>digits</b>", "Mean of the tuned tasks"]
+    assert [row.task for row in state.rows] == ["digits", OTHER, "Mean of the tuned tasks"]
     assert "±" in state.rows[0].after and "seed 0" in state.basis and "validation" in state.basis
     assert len(tuning.panel().frame.table()[1]) == len(run.steps)
 

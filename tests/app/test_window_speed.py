@@ -96,7 +96,7 @@ def test_the_journal_is_not_woken_by_every_event(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "session.mixdown", lambda _: None)
     (tmp_path / "session.mixdown").write_text("{}")
     woken = Count(journal._changed.notify_all)
-    journal._changed.notify_all = woken  # type: ignore[method-assign]  # counted
+    journal._changed.notify_all = woken
     for number in range(200):
         journal.put(State(Recipe().with_gain(f"e{number}", 0.5)))
     calls = woken.calls

@@ -12,21 +12,24 @@ from engine.recipe.project import save_project
 from engine.recipe.recipe import Recipe, TaskRef
 from tests.engine.evaluate_kit import Project, random_vit, save_model
 
+OTHER = "other <b>digits</b>"
+"""A name that must nowhere be read as markup."""
+
 
 def write_family(folder: Path) -> Recipe:
-    """Base, three experts, tasks "digits" and "other" (other right answers, the same images)."""
+    """Base, three experts, tasks "digits" and `OTHER` (other right answers, the same images)."""
     project = Project(folder)
     noise = random_vit(4)
     save_model(folder / "three", {k: (v + 0.2 * noise[k]).to(torch.float16) for k, v in project.state.items()})
     project.task(project.raw)
     recipe, _ = project.mix("one", "two", "three")
-    other = {**project.raw, "name": "other", "title": "Other <b>digits</b>"}
+    other = {**project.raw, "name": OTHER, "title": "Other digits"}
     other["labels"] = [f"kind {i}" for i in range(5)]
     other["head"] = {**other["head"], "pool": "mean"}
     path = folder / "tasks" / "other.task.json"
     path.write_text(json.dumps(other))
     tasks = (TaskRef(name="digits", path=str(folder / "tasks" / "digits.task.json")),
-             TaskRef(name="other", path=str(path)))  # fmt: skip
+             TaskRef(name=OTHER, path=str(path)))  # fmt: skip
     return replace(recipe.with_param("scale", 0.5), tasks=tasks)
 
 

@@ -83,7 +83,7 @@ def drop_ms(desk: Desk, models: list[Path]) -> list[float]:
         watch = PaintWatch(desk, before)
         started = time.perf_counter()
         desk.window.shelf.filesDropped.emit([str(path)], "add")
-        turn(lambda w=watch: w.painted)  # type: ignore[misc]  # the default binds
+        turn(lambda w=watch: w.painted)
         found.append((watch.painted - started) * 1000)
         desk.app.removeEventFilter(watch)
     return found
@@ -168,7 +168,7 @@ def fader_ms(folder: Path) -> list[float]:
         QCoreApplication.processEvents()
         found.append((time.perf_counter() - started) * 1000)
         time.sleep(0.004)
-    assert len({round(v, 3) for v in desk.board_values()[3]}) > 1, "the fader did not move"  # type: ignore[index]
+    assert len({round(v, 3) for v in desk.board_values()[3]}) > 1, "the fader did not move"
     desk.app.setProperty("forced", True)
     desk.window.close()
     return found[2:]

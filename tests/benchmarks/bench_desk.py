@@ -66,7 +66,7 @@ def measure(cells: list[Cell], face: Face = "faders", width: int = 1600, height:
 def main() -> int:
     """Print p50 and p95 for one fader, four faders and a whole row; 1 if the target is missed for one fader."""
     app = QApplication.instance() or QApplication(sys.argv)
-    apply_theme(app, "dark")  # type: ignore[arg-type]  # a QApplication
+    apply_theme(app, "dark")
     missed = False
     row = [("e1", c) for c in range(34)]
     cases: list[tuple[str, list[Cell], Face]] = [

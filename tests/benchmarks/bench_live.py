@@ -66,7 +66,7 @@ def truth(live: Live, surrogate: Surrogate, moves: int, kept: Kept) -> None:
     for number in range(moves):
         kind = KINDS[number % len(KINDS)]
         point = live.reference + random_move(live, kind, generator)
-        flat = kept.array("true", number, lambda p=point: _flat(live.at(p)))  # type: ignore[misc]  # the default binds
+        flat = kept.array("true", number, lambda p=point: _flat(live.at(p)))
         if flat is None:
             continue
         for was, guess, true in zip(base, estimate(surrogate, point), live.judge(surrogate.split(flat)), strict=True):
@@ -194,7 +194,7 @@ def speed(live: Live, surrogate: Surrogate) -> None:
                 Rule(expert=ref.id, layer=p.place.layer, kind=p.place.kind, value=float(generator.uniform(0.2, 1.8)))
                 for ref in recipe.experts for p in groups
             )  # fmt: skip
-        times[kind].append(timed(lambda r=moved: estimate(surrogate, live.frame.point(r))) * 1000)  # type: ignore[misc]
+        times[kind].append(timed(lambda r=moved: estimate(surrogate, live.frame.point(r))) * 1000)
     print(f"\nfader move to refreshed estimates of all tasks, ms (load {os.getloadavg()[0]:.1f})")
     for kind, values in times.items():
         ranked = sorted(values)
@@ -211,7 +211,7 @@ def costs(live: Live, surrogate: Surrogate) -> None:
     for layer, groups in by_layer(live.frame.layout).items():
         point = live.reference.copy()
         point[0, list(groups)] += 0.1
-        print(f"  from layer {layer:4} on {min(timed(lambda p=point: live.at(p)) for _ in range(3)):.2f} s")  # type: ignore[misc]
+        print(f"  from layer {layer:4} on {min(timed(lambda p=point: live.at(p)) for _ in range(3)):.2f} s")
     print(f"slopes of all faders {timed(lambda: live.slopes()):.2f} s")
     print(f"surrogate: {surrogate.basis.size} directions, {surrogate.bytes / 2**20:.0f} MiB")
 

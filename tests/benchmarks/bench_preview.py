@@ -103,7 +103,7 @@ def moves_ms(desk: Desk, count: int) -> tuple[list[float], list[float]]:
             continue
         turn(lambda: heard, 5)
         found.append((heard[0] - started) * 1000)
-        turn(lambda then=old: panel.state is not then, 5)  # type: ignore[misc]  # the default binds
+        turn(lambda then=old: panel.state is not then, 5)
         desk.app.processEvents()
         painted.append((time.perf_counter() - started) * 1000)
         if len(found) > count:

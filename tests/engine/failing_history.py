@@ -83,7 +83,7 @@ def _acts(file: Path, history: History | None) -> dict[str, Callable[[], object]
 
     return {
         "open": opened,
-        "record": lambda: history.record(facts(4)),  # type: ignore[union-attr]  # opened for it
+        "record": lambda: history.record(facts(4)),
         "back_up": backed_up,
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -25,8 +26,6 @@ from engine.steps.elect import Ballot, Election
 from tests.engine.memory_view import MemoryView, State, merge, merge_kernel, view_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from engine.steps.disjoint import Merge
     from engine.steps.view import Span
 
@@ -252,7 +251,7 @@ def ties_details(g: Golden, given: dict[str, Any]) -> Iterator[Check]:
     if "aux/trim_keep_count" not in g.out:
         return
     view = view_of(find("ties"), g.base, g.experts, g.ones)
-    stats = find("ties").survey(view, **find("ties").complete(given))  # type: ignore[misc]  # TIES has one
+    stats = find("ties").survey(view, **find("ties").complete(given))
     kept = kept_by(view, stats.cuts)
     deltas = [flat(e) - flat(g.base) for e in g.experts]
     counts = [
@@ -484,7 +483,11 @@ def magnitude_mask(g: Golden) -> Iterator[Check]:
     yield Check("masked", masks * total, g.out["masked_mtl"])
 
 
-RUNNERS: tuple[tuple[str, str, Callable[[Golden], Iterator[Check]]], ...] = (
+Runner = Callable[[Golden], Iterator[Check]]
+Runners = tuple[tuple[str, str, Runner], ...]
+"""Pattern of the start of case ids, method, and what runs such a case; the first that fits counts."""
+
+RUNNERS: Runners = (
     (r"basic_mean", "linear", basic),
     (r"basic_", "ties", basic),
     (r"mergelm_average", "linear", mergelm_average),
@@ -514,19 +517,26 @@ RUNNERS: tuple[tuple[str, str, Callable[[Golden], Iterator[Check]]], ...] = (
 )
 
 
-def runner_of(case_id: str) -> tuple[str, Callable[[Golden], Iterator[Check]]] | None:
-    """Which method and runner a golden case is for; None if it is of a method that Mixdown does not have."""
-    return next(((method, run) for pattern, method, run in RUNNERS if re.match(pattern, case_id)), None)
+def runner_in(runners: Runners, case_id: str) -> tuple[str, Runner] | None:
+    """Which method and runner of a table a golden case is for; None if it is for none."""
+    return next(((method, run) for pattern, method, run in runners if re.match(pattern, case_id)), None)
+
+
+def cases_in(runners: Runners) -> list[Case]:
+    """The cases in tests/golden that a table has a runner for, in the order of the manifest."""
+    entries = json.loads((GOLDEN / "manifest.json").read_text("utf-8"))["cases"]
+    pairs = [(entry, runner_in(runners, entry["id"])) for entry in entries]
+    return [Case(entry["id"], entry, *pair) for entry, pair in pairs if pair is not None]
 
 
 def all_cases() -> list[Case]:
-    """The cases in tests/golden, in the order of the manifest."""
-    found = []
-    for entry in json.loads((GOLDEN / "manifest.json").read_text("utf-8"))["cases"]:
-        pair = runner_of(entry["id"])
-        if pair is not None:  # the others are those of the modules golden_*; see golden_table
-            found.append(Case(entry["id"], entry, *pair))
-    return found
+    """The cases of this module; the others are those of the modules golden_*, see golden_table."""
+    return cases_in(RUNNERS)
+
+
+def tolerance(case: Case) -> float:
+    """The manifest's: largest error relative to the tensor's largest value."""
+    return float(case.entry.get("tolerance", {}).get("float_rel_to_max", 1e-5))
 
 
 def checks(case: Case) -> list[Check]:

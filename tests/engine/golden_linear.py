@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from engine.methods import find
-from tests.engine.golden_cases import GOLDEN, Case, Check, Golden, part
+from tests.engine.golden_cases import Case, Check, Golden, Runners, cases_in, part
 from tests.engine.memory_view import merge, view_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.engine.memory_view import State
 
@@ -83,13 +81,13 @@ def model_stock_fusion_bench(g: Golden) -> Iterator[Check]:
     yield from g.checks(merge("model_stock", g.base, models, [1.0, 1.0], params), "merged/")
     view, complete = view_of(method, g.base, models, [1.0, 1.0]), method.complete(params)
     for name, ratio in part(g.out, "ratio/").items():
-        found = method.measure(view.only(name), **complete).value  # type: ignore[misc]  # it has one, see above
+        found = method.measure(view.only(name), **complete).value
         yield Check(f"ratio {name}", torch.tensor(found, dtype=torch.float64), ratio)
 
 
 def metagpt(g: Golden) -> Iterator[Check]:
     method = find("metagpt")
-    shares = method.survey(view_of(method, g.base, g.experts, g.ones), norm_scope="model")  # type: ignore[misc]
+    shares = method.survey(view_of(method, g.base, g.experts, g.ones), norm_scope="model")
     yield Check("coefficients", torch.tensor(shares), g.out["lambdas"])
     yield from g.checks(g.kernel("metagpt", g.ones), "tv/")
 
@@ -114,7 +112,7 @@ def analogy(g: Golden) -> Iterator[Check]:
     return g.checks(merge("analogy", g.base, g.experts, weights, params))
 
 
-RUNNERS: tuple[tuple[str, str, Callable[[Golden], Iterator[Check]]], ...] = (
+RUNNERS: Runners = (
     (r"mk_nuslerp", "nuslerp", nuslerp),
     (r"mk_multislerp", "multislerp", multislerp),
     (r"mk_karcher", "karcher", karcher),
@@ -129,18 +127,6 @@ RUNNERS: tuple[tuple[str, str, Callable[[Golden], Iterator[Check]]], ...] = (
 )
 
 
-def runner_of(case_id: str) -> tuple[str, Callable[[Golden], Iterator[Check]]] | None:
-    """Which method and runner a golden case is for; None if it is not of this group."""
-    return next(((method, run) for pattern, method, run in RUNNERS if re.match(pattern, case_id)), None)
-
-
 def cases() -> list[Case]:
-    """The cases of this group in tests/golden, in the order of the manifest."""
-    entries = json.loads((GOLDEN / "manifest.json").read_text("utf-8"))["cases"]
-    found = [(entry, runner_of(entry["id"])) for entry in entries]
-    return [Case(entry["id"], entry, *pair) for entry, pair in found if pair is not None]
-
-
-def tolerance(case: Case) -> float:
-    """Relative to the largest magnitude, as the manifest says."""
-    return float(case.entry["tolerance"].get("float_rel_to_max", 1e-5))
+    """The cases of this group."""
+    return cases_in(RUNNERS)

@@ -6,8 +6,6 @@ drawn with are compared.
 
 from __future__ import annotations
 
-import json
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -18,7 +16,7 @@ from torch import Tensor
 from engine import steps
 from engine.methods import find
 from engine.steps import drop
-from tests.engine.golden_cases import GOLDEN, Case, Check, Golden, flat, part
+from tests.engine.golden_cases import Case, Check, Golden, Runners, cases_in, flat, part
 from tests.engine.memory_view import merge, merge_kernel, view_of
 
 if TYPE_CHECKING:
@@ -183,7 +181,7 @@ def emr_tensor(g: Golden) -> Iterator[Check]:
 
 def rescalers(g: Golden, how: str) -> Iterator[Check]:
     method = find("emr")
-    found = method.survey(view_of(method, g.base, g.experts, g.ones), **method.complete({"rescaler": how}))  # type: ignore[misc]
+    found = method.survey(view_of(method, g.base, g.experts, g.ones), **method.complete({"rescaler": how}))
     yield Check("rescalers", torch.tensor(found), g.out["rescalers"])
 
 
@@ -192,7 +190,7 @@ def magnitude_mask(g: Golden) -> Iterator[Check]:
     for t in range(len(g.experts)):
         merged = g.kernel("magnitude_mask", g.ones, task=f"e{t}", density=density)
         yield Check(f"masked {t}", flat(merged), g.out["masked_mtl"][t])
-    cuts = method.survey(view_of(method, g.base, g.experts, g.ones), **method.complete({"density": density}))  # type: ignore[misc]
+    cuts = method.survey(view_of(method, g.base, g.experts, g.ones), **method.complete({"density": density}))
     masks = [((flat(e) - flat(g.base)).abs() >= c.limit) for e, c in zip(g.experts, cuts, strict=True)]
     yield Check("masks", torch.stack(masks).to(torch.uint8), g.out["mask"], exact=True)
 
@@ -244,7 +242,7 @@ def localize(g: Golden) -> Iterator[Check]:
     merged = merge("localize_stitch", base, experts, g.ones, given)
     yield from g.checks({**merged, "embed.weight": g.base["embed.weight"]}, "model/")
     method = find("localize_stitch")
-    cuts = method.survey(view_of(method, base, experts, g.ones), **method.complete(given))  # type: ignore[misc]
+    cuts = method.survey(view_of(method, base, experts, g.ones), **method.complete(given))
     kept = [{n: (e[n] - base[n]).abs() > c.limit for n in names} for e, c in zip(experts, cuts, strict=True)]
     for t, masks in enumerate(kept):
         for name in names:
@@ -276,7 +274,7 @@ def mk_arcee(g: Golden) -> Iterator[Check]:
         yield Check(f"{name}: what is taken over", x != g.base[name], g.out[name] != g.base[name], exact=True)
 
 
-RUNNERS: tuple[tuple[str, str, Callable[[Golden], Iterator[Check]]], ...] = (
+RUNNERS: Runners = (
     (r"breadcrumbs_keep", "breadcrumbs", breadcrumbs),
     (r"breadcrumbs_TaskVectorTopKKeep", "breadcrumbs", top_keep),
     (r"breadcrumbs_TaskVectorTopKZero", "breadcrumbs", top_zero),
@@ -308,13 +306,6 @@ RUNNERS: tuple[tuple[str, str, Callable[[Golden], Iterator[Check]]], ...] = (
 )
 
 
-def runner_of(case_id: str) -> tuple[str, Callable[[Golden], Iterator[Check]]] | None:
-    """Which method and runner a golden case is for; None if it is not of this group."""
-    return next(((method, run) for pattern, method, run in RUNNERS if re.match(pattern, case_id)), None)
-
-
 def cases() -> list[Case]:
-    """The cases of this group in tests/golden, in the order of the manifest."""
-    entries = json.loads((GOLDEN / "manifest.json").read_text("utf-8"))["cases"]
-    pairs = [(entry, runner_of(entry["id"])) for entry in entries]
-    return [Case(entry["id"], entry, *pair) for entry, pair in pairs if pair is not None]
+    """The cases of this group."""
+    return cases_in(RUNNERS)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING
 
 import torch
 
 from engine.methods import find, post
-from tests.engine.golden_cases import GOLDEN, Case, Check, Golden, part
+from tests.engine.golden_cases import Case, Check, Golden, Runners, cases_in, part
 from tests.engine.memory_view import merge_kernel, view_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.engine.memory_view import State
 
@@ -108,7 +106,7 @@ def svc_fusion_bench(g: Golden) -> Iterator[Check]:
         yield Check(name, g.base[name] + got[name], want)
 
 
-RUNNERS: tuple[tuple[str, str, Callable[[Golden], Iterator[Check]]], ...] = (
+RUNNERS: Runners = (
     (r"tsvm$", "tsv_m", tsv_merge),
     (r"tsvm_eigen", "tsv_m", tsv_eigen),
     (r"tsvm_lossless", "tsv_m", tsv_lossless),
@@ -123,21 +121,6 @@ RUNNERS: tuple[tuple[str, str, Callable[[Golden], Iterator[Check]]], ...] = (
 )
 
 
-def runner_of(case_id: str) -> tuple[str, Callable[[Golden], Iterator[Check]]] | None:
-    """Method and runner of a case of this group."""
-    return next(((method, run) for pattern, method, run in RUNNERS if re.match(pattern, case_id)), None)
-
-
 def cases() -> list[Case]:
-    """The cases of this group in tests/golden, in the order of the manifest."""
-    found = []
-    for entry in json.loads((GOLDEN / "manifest.json").read_text("utf-8"))["cases"]:
-        pair = runner_of(entry["id"])
-        if pair is not None:
-            found.append(Case(entry["id"], entry, *pair))
-    return found
-
-
-def tolerance(case: Case) -> float:
-    """The manifest's: largest error relative to the tensor's largest value."""
-    return float(case.entry["tolerance"]["float_rel_to_max"])
+    """The cases of this group."""
+    return cases_in(RUNNERS)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from engine import steps
 from engine.methods import find
-from tests.engine.golden_cases import GOLDEN, Case, Check, Golden, load_inputs, part
+from tests.engine.golden_cases import Case, Check, Golden, Runners, cases_in, load_inputs, part
 from tests.engine.memory_view import merge, merge_kernel, view_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from torch import Tensor
 
@@ -125,7 +123,7 @@ def ace(g: Golden) -> Iterator[Check]:
     yield from g.checks(g.kernel("ace", scales, ridge=g.params["eps"], share=g.params["k_frac"]))
 
 
-RUNNERS: tuple[tuple[str, str, Callable[[Golden], Iterator[Check]]], ...] = (
+RUNNERS: Runners = (
     (r"dc_merge_fft", "dc_merge", dc_full),
     (r"dc_merge_lora", "dc_merge", dc_lora),
     (r"knots_ties", "knots", knots_ties),
@@ -140,21 +138,6 @@ RUNNERS: tuple[tuple[str, str, Callable[[Golden], Iterator[Check]]], ...] = (
 )
 
 
-def runner_of(case_id: str) -> tuple[str, Callable[[Golden], Iterator[Check]]] | None:
-    """Method and runner of a case of this group."""
-    return next(((method, run) for pattern, method, run in RUNNERS if re.match(pattern, case_id)), None)
-
-
 def cases() -> list[Case]:
-    """The cases of this group in tests/golden, in the order of the manifest."""
-    found = []
-    for entry in json.loads((GOLDEN / "manifest.json").read_text("utf-8"))["cases"]:
-        pair = runner_of(entry["id"])
-        if pair is not None:
-            found.append(Case(entry["id"], entry, *pair))
-    return found
-
-
-def tolerance(case: Case) -> float:
-    """The manifest's: largest error relative to the tensor's largest value."""
-    return float(case.entry["tolerance"]["float_rel_to_max"])
+    """The cases of this group."""
+    return cases_in(RUNNERS)

@@ -14,7 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from tests.engine.golden_cases import GOLDEN, Case, Check, all_cases, checks, runner_of
+from tests.engine.golden_cases import GOLDEN, RUNNERS, Case, Check, all_cases, checks, runner_in, tolerance
 
 HEADER = ("method", "source", "cases", "tensors", "max error", "exact")
 
@@ -33,7 +33,7 @@ def groups() -> list[Any]:
 
 def holds(case: Case, check: Check) -> bool:
     """Whether a check holds to the tolerance that the manifest states for its case."""
-    return check.holds(float(case.entry.get("tolerance", {}).get("float_rel_to_max", 1e-5)))
+    return check.holds(tolerance(case))
 
 
 def table(cases: list[Case]) -> list[tuple[str, ...]]:
@@ -68,8 +68,8 @@ def printed(rows: list[tuple[str, ...]]) -> str:
 def copy_used(source: Path) -> int:
     """Copy the cases, inputs and manifest entries of our methods; how many cases."""
     manifest = json.loads((source / "manifest.json").read_text("utf-8"))
-    runners = [runner_of, *(group.runner_of for group in groups())]
-    used = [entry for entry in manifest["cases"] if any(runner(entry["id"]) for runner in runners)]
+    tables = [RUNNERS, *(group.RUNNERS for group in groups())]
+    used = [entry for entry in manifest["cases"] if any(runner_in(table, entry["id"]) for table in tables)]
     inputs = sorted({f"{entry['inputs'].split()[0]}.safetensors" for entry in used})
     for name in [entry["file"] for entry in used] + [f"inputs/{name}" for name in inputs]:
         target = GOLDEN / name
@@ -82,5 +82,5 @@ def copy_used(source: Path) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        print(copy_used(Path(sys.argv[1])), "cases copied")  # noqa: T201
-    print(printed(table(every_case())))  # noqa: T201
+        print(copy_used(Path(sys.argv[1])), "cases copied")  # noqa: T201  # a tool to run by hand
+    print(printed(table(every_case())))  # noqa: T201  # the same

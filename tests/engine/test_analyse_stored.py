@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from engine.analyse import sample
-from engine.analyse.magnitudes import magnitudes
+from engine.analyse.counters import MaskCounter
+from engine.analyse.magnitudes import _FEW, MagnitudeCounter, _histogram, magnitudes
 from engine.analyse.overlap import overlap
 from engine.analyse.stored import Shelf
 from engine.analyse.values import arrays_of
@@ -32,8 +33,8 @@ def test_a_reordered_and_renamed_project_finds_what_was_counted(tmp_path: Path) 
         for name, values in arrays_of(getattr(counted, part)).items():
             np.testing.assert_allclose(known[name], values, rtol=1e-12, err_msg=f"{part}.{name}")
     sizes, again = shelf.find("magnitudes", moved, groups), magnitudes(moved)
-    np.testing.assert_array_equal(sizes.fine, again.fine)  # type: ignore[union-attr]  # found
-    np.testing.assert_array_equal(sizes.coarse, again.coarse)  # type: ignore[union-attr]  # found
+    np.testing.assert_array_equal(sizes.fine, again.fine)
+    np.testing.assert_array_equal(sizes.coarse, again.coarse)
     fewer = make_inputs(inputs.base, list(inputs.experts[:2]), ["a", "b"])
     assert shelf.find("overlap", fewer, groups) is None
 
@@ -69,4 +70,28 @@ def test_a_sample_reads_some_of_every_tensor_and_estimates_the_whole(tmp_path: P
     assert part.fine.sum() == pytest.approx(whole.fine.sum(), rel=0.01)
     np.testing.assert_allclose(part.threshold(0.3), whole.threshold(0.3), rtol=0.1)
     everything = overlap(made.inputs, sample=1 << 30)
-    assert everything.share == 1 and everything.masks.active.tolist() == exact.masks.active.tolist()  # type: ignore[union-attr]
+    assert everything.share == 1 and everything.masks.active.tolist() == exact.masks.active.tolist()
+
+
+def test_a_sample_is_counted_a_group_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, pieces = family(tmp_path, experts=3), []
+    measure = MaskCounter.measure
+    monkeypatch.setattr(MaskCounter, "measure", lambda self, piece: (pieces.append(piece), measure(self, piece))[1])
+    found = overlap(made.inputs, sample=2 * sample.RUN, threads=1)
+    reads = list(sample.strides([j for j in made.plan.jobs if j.is_float], 2 * sample.RUN))
+    assert 0 < len(pieces) <= min(len(found.groups), len(reads))
+    monkeypatch.undo()
+    ties = [overlap(made.inputs, vector="ties", sample=1 << 30), overlap(made.inputs, vector="ties")]
+    assert ties[0].masks.active.tolist() == ties[1].masks.active.tolist()
+
+
+def test_few_and_many_magnitudes_are_counted_alike() -> None:
+    rng = np.random.default_rng(3)
+    values = np.concatenate([rng.normal(size=40), np.zeros(5), [3.4e38, 1e-45, -2e-44]]).astype(np.float32)
+    for taus in (values[None], np.zeros((2, 7), np.float32), np.full((3, 4), 1e-45, np.float32)):
+        few, many = (MagnitudeCounter(1, len(taus)) for _ in range(2))
+        times = -(-_FEW // taus.size)
+        for counter, width in ((few, 1), (many, times)):
+            counter.add(0, _histogram(np.tile(taus, width)))
+        assert (few._fine * times).tolist() == many._fine.tolist()
+        assert (few._coarse * times).tolist() == many._coarse.tolist() and few._fine.sum() == taus.size

@@ -13,11 +13,14 @@ import torch
 import yaml
 from safetensors import safe_open
 
-from engine.errors import NotEnoughDisk, WriteProblem
+from engine.errors import FileProblem, NotEnoughDisk, WriteProblem
+from engine.export.beside import MAX_SIDECAR
 from engine.export.folder import ExportOptions, export
 from engine.export.preflight import preflight
+from engine.export.shards import make_shards
 from engine.files.checkpoint import open_checkpoint
 from engine.files.model import ITEM_BYTES
+from engine.merge.inputs import open_inputs
 from engine.merge.plan import make_plan
 from engine.merge.run import merged_state
 from tests.engine.merge_cases import CONFIG, Family, digest, family, loaded, methods, opened, save, tree
@@ -100,7 +103,7 @@ def test_shards_are_readable_by_others_and_again_by_us(trio: Family, tmp_path: P
     assert {name: index["weight_map"][name] for name in index["weight_map"]} == {
         name: file.name
         for file in weights
-        for name in safe_open(file, "pt").keys()  # noqa: SIM118
+        for name in safe_open(file, "pt").keys()  # noqa: SIM118  # a safetensors file is no mapping
     }
     for file in weights:
         metadata = safe_open(file, "pt").metadata()
@@ -110,6 +113,12 @@ def test_shards_are_readable_by_others_and_again_by_us(trio: Family, tmp_path: P
     assert digest(loaded(tmp_path / "out")) == digest(merged_state(plan, threads=1))
     again = opened(tmp_path / "out")
     assert set(again.tensors) == set(trio.base) and not again.warnings
+
+
+def test_a_shard_that_is_exactly_full_is_one_shard(trio: Family) -> None:
+    plan = trio.with_method("task_arithmetic", 0.4).plan
+    assert len(make_shards(plan, {}, limit=plan.bytes_out)) == 1
+    assert len(make_shards(plan, {}, limit=plan.bytes_out - 1)) == 2
 
 
 def test_transformers_loads_a_sharded_export(tmp_path: Path) -> None:
@@ -202,3 +211,15 @@ def test_replacing_leaves_nothing_of_the_old_shards(trio: Family, tmp_path: Path
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(f.name for f in done.files)
     assert len([f for f in done.files if f.suffix == ".safetensors"]) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["models", "out"]
+
+
+def test_a_huge_tokenizer_is_refused_before_the_merge(in_folders: Family, tmp_path: Path) -> None:
+    """Only its size is looked at."""
+    base = Path(in_folders.recipe.base.path)  # type: ignore[union-attr]  # it has one
+    with (base / "tokenizer.json").open("wb") as file:
+        file.truncate(MAX_SIDECAR + 1)
+    inputs = open_inputs(in_folders.recipe)
+    started = time.thread_time()
+    with pytest.raises(FileProblem, match="tokenizer") as caught:
+        export(make_plan(in_folders.recipe, inputs), tmp_path / "out")
+    assert caught.value.hint and time.thread_time() - started < 1 and not (tmp_path / "out").exists()

@@ -285,3 +285,53 @@ def test_a_network_file_system_is_named(
     found = preflight_module.preflight(trio.plan, folder / "new" / "out")
     warned = [finding for finding in found.findings if finding.code == "network-disk"]
     assert found.is_ready and len(warned) == bool(kind) and all(f"({kind})" in f.message for f in warned)
+
+
+@pytest.mark.parametrize("act", ["truncate", "overwrite", "delete", "replace"])
+def test_whatever_is_done_to_an_input_meanwhile_is_noticed(act: str, trio: Family, home: Path) -> None:
+    """Never a crash, never a mix of two files."""
+    path = Path(trio.recipe.experts[0].path)
+
+    class Meddling(CancelAt):
+        def cancel(self) -> None:
+            if act == "truncate":
+                os.truncate(path, 5_000)
+            elif act == "overwrite":
+                with path.open("r+b") as file:
+                    file.seek(-64, os.SEEK_END)
+                    file.write(bytes(64))
+            elif act == "delete":
+                path.unlink()
+            else:
+                other = path.with_name("other")
+                other.write_bytes(path.read_bytes())
+                other.replace(path)
+
+    with pytest.raises(MixdownError) as caught:
+        export(trio.plan, home / "merged", progress=Meddling(5), threads=2)
+    assert "expert0" in str(caught.value) and caught.value.hint and tree(home) == {}
+
+
+def test_a_disk_that_cannot_be_read_is_named(trio: Family, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 5, 20):
+        fault = FailingNth(os.preadv, number, errno.EIO)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "preadv", fault)
+            with pytest.raises(MixdownError, match="cannot be read") as caught:
+                export(trio.plan, home / "merged", threads=2)
+        assert caught.value.where and "tensor" in caught.value.message and tree(home) == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
+def test_a_file_system_that_takes_no_such_large_files_stops_it_at_once(trio: Family, home: Path) -> None:
+    """FAT takes 4 GB a file; a limit of the process says the same at the same places."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(MixdownError, match="larger than this disk or system allows"):
+            export(trio.plan, home / "merged", threads=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert tree(home) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -13,6 +14,8 @@ import torch
 from engine.errors import Cancelled
 from engine.export import writer
 from engine.export.folder import export
+from engine.export.shards import make_shards
+from engine.export.writer import WeightWriter
 from engine.progress import Token
 from tests.engine.merge_cases import Family, family
 
@@ -56,6 +59,41 @@ def test_a_slow_disk_does_not_hold_a_cancelled_export(
     assert ended[0] - started < SYNC_S / 3
     assert not list(out.iterdir())
     time.sleep(0)
+
+
+def test_a_writer_that_is_stopped_takes_its_files_back_at_once(models: Family, tmp_path: Path) -> None:
+    shards = make_shards(models.with_method("task_arithmetic", 0.4).plan, {}, limit=1 << 14)
+    assert len(shards) > 1
+    stopped = WeightWriter(tmp_path, shards).__enter__()
+    assert all((tmp_path / shard.name).exists() for shard in shards)
+    stopped.__exit__(Cancelled, Cancelled(), None)
+    assert not any((tmp_path / shard.name).exists() for shard in shards)
+
+
+def test_an_error_of_an_early_sync_reaches_the_last(
+    models: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells it only once: the fsync after it would succeed."""
+    told = threading.Event()
+
+    def broken(descriptor: int) -> None:
+        told.set()
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    monkeypatch.setattr(writer, "_FLUSH_BYTES", 1 << 12)
+    plan, token = models.with_method("task_arithmetic", 0.4).plan, Token()
+    sink = WeightWriter(tmp_path, make_shards(plan, {}, limit=1 << 30)).__enter__()
+    for index, job in enumerate(plan.jobs):
+        sink.write(index, 0, memoryview(bytes(job.bytes_out)))
+    assert told.wait(10)
+    sink.seal()
+    patience = threading.Timer(10, token.cancel)
+    patience.start()
+    with pytest.raises(OSError, match="broken"):
+        sink.finish(token)
+    patience.cancel()
+    sink.__exit__(OSError, OSError(), None)
 
 
 def test_no_descriptor_is_left_open(models: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,12 @@ import torch
 
 from engine.errors import NotEnoughMemory
 from engine.export.folder import ExportOptions, export
+from engine.export.shards import make_shards
+from engine.export.writer import WeightWriter
 from engine.merge import fallback, run
 from engine.merge.fallback import ON_CPU, SMALLER, attempts, is_out_of_memory
 from engine.merge.load import Loader
+from engine.progress import Silent
 from tests.engine.merge_cases import Family, family
 
 ERRORS: tuple[Callable[[], BaseException], ...] = (
@@ -37,7 +40,7 @@ def allocator(monkeypatch: pytest.MonkeyPatch, room: int, error: Callable[[], Ba
         asked.append(self.chunk)
         if self.chunk > room and len(asked) > 3:
             raise error()
-        return load(self, job, start, stop)  # type: ignore[arg-type]  # passed on
+        return load(self, job, start, stop)
 
     monkeypatch.setattr(Loader, "load", small)
     return asked
@@ -66,13 +69,40 @@ def test_a_gpu_without_memory_gives_way_to_the_cpu(models: Family, monkeypatch: 
         tried.append((device, rest["chunk"]))
         if device != "cpu":
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return merge(plan, sink, device=device, **rest)  # type: ignore[arg-type]  # passed on
+        return merge(plan, sink, device=device, **rest)
 
     expected = run.merged_state(plan)
     monkeypatch.setattr(run, "merge", lost)
     found = fallback.merged_state(plan, device="cuda")
     assert [d for d, _ in tried] == ["cuda"] * 4 + ["cpu"] and tried[3][1] * 8 == tried[0][1]
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_what_was_surveyed_on_a_gpu_is_not_used_on_the_cpu(models: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, merge, used = models.with_method("ties", 0.4).plan, run.merge, []
+
+    def lost(plan: object, sink: object, *, device: str, stats: object, **rest: object) -> object:
+        used.append((device, stats))
+        if device != "cpu":
+            raise RuntimeError("CUDA error: unknown error")
+        return merge(plan, sink, device=device, stats=stats, **rest)
+
+    surveyed = run.survey(plan)
+    monkeypatch.setattr(run, "merge", lost)
+    fallback.merged_state(plan, device="cuda", stats=surveyed)
+    assert surveyed is not None and used == [("cuda", surveyed), ("cpu", None)]
+
+
+def test_files_that_are_written_again_are_compared_with_what_was_written_last(models: Family, tmp_path: Path) -> None:
+    plan = models.with_method("task_arithmetic", 0.4).plan
+    with WeightWriter(tmp_path, make_shards(plan, {}, limit=1 << 30)) as writer:
+        for byte in (b"1", b"2"):  # another device may round a method of class B to other bytes
+            writer.restart()
+            for index, job in enumerate(plan.jobs):
+                writer.write(index, 0, memoryview(byte * job.bytes_out))
+        writer.seal()
+        writer.finish()
+        writer.check_samples(Silent())
 
 
 def test_a_lost_gpu_is_not_tried_again(models: Family, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +112,7 @@ def test_a_lost_gpu_is_not_tried_again(models: Family, monkeypatch: pytest.Monke
         tried.append(device)
         if device != "cpu":
             raise RuntimeError("CUDA error: unknown error")
-        return merge(plan, sink, device=device, **rest)  # type: ignore[arg-type]  # passed on
+        return merge(plan, sink, device=device, **rest)
 
     monkeypatch.setattr(run, "merge", lost)
     from engine.merge.sink import MemorySink

@@ -187,3 +187,15 @@ def test_fresh_files_and_unwritable_caches_do_no_harm(tmp_path: Path) -> None:
     aged = open_checkpoint(old(tmp_path / "m.safetensors"))
     cache.put(aged.stamps[0], "b" * 64)
     assert cache.get(aged.stamps[0]) == "b" * 64
+
+
+def test_a_file_that_was_changed_in_place_and_given_its_old_time_is_hashed_again(tmp_path: Path) -> None:
+    path = old(save(tmp_path / "m.safetensors", {"a": np.ones(2)}))
+    cache, before = HashCache(tmp_path / "hashes.json"), path.stat()
+    first = content_hash(open_checkpoint(path), cache=cache)
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert content_hash(open_checkpoint(path), cache=cache) not in (first, "")

@@ -68,4 +68,4 @@ def test_the_table_names_every_group(capsys: pytest.CaptureFixture[str]) -> None
     text = golden_table.printed(rows)
     assert "slerp" in text and "yule-BUAA/MergeLM" in text
     assert "WRONG" not in text
-    assert golden_cases.runner_of("fisher_bs1_norm0") is None
+    assert golden_cases.runner_in(golden_cases.RUNNERS, "fisher_bs1_norm0") is None

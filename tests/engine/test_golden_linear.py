@@ -21,8 +21,8 @@ from engine.merge.sink import MemorySink
 from engine.methods import find
 from engine.steps import spherical
 from engine.steps.view import BLOCK
-from tests.engine.golden_cases import Case, checks
-from tests.engine.golden_linear import cases, tolerance
+from tests.engine.golden_cases import Case, checks, tolerance
+from tests.engine.golden_linear import cases
 from tests.engine.memory_view import State, merge, view_of
 from tests.engine.merge_cases import family
 
@@ -114,7 +114,7 @@ def test_columns_of_very_different_size_keep_their_angles() -> None:
     a, b = (torch.randn((300, 30), generator=made, dtype=torch.float64) * size for _ in range(2))
     zero = {"w": torch.zeros_like(a)}
     view = view_of(find("nuslerp"), zero, [{"w": a}, {"w": b}], [0.5, 0.5])
-    found = find("nuslerp").measure(view, vectors="columns", from_base=True).values  # type: ignore[misc]
+    found = find("nuslerp").measure(view, vectors="columns", from_base=True).values
     assert np.allclose(found, torch.nn.functional.cosine_similarity(a / size, b / size, dim=0).numpy(), atol=1e-13)
 
 
@@ -130,7 +130,7 @@ def test_straight_lines_are_noted(method: str) -> None:
     experts[1]["cube"] = experts[0]["cube"] * -0.5
     view = view_of(find(method), base, experts, [0.5, 0.5])
     params = {"vectors": "tensor", "from_base": False} if method == "nuslerp" else {}
-    notes = {n: find(method).measure(view.only(n), **params).note for n in base}  # type: ignore[misc]
+    notes = {n: find(method).measure(view.only(n), **params).note for n in base}
     straight = {name for name, note in notes.items() if note == "lerp"}
     assert straight == {"vector", "cube", "scalar"}  # scalars are parallel or opposite
     merged = merge(method, base, experts, [0.5, 0.5], params)
@@ -174,7 +174,7 @@ def test_multislerp_where_directions_cancel_out_is_the_average() -> None:
     method = find("multislerp")
     for experts, weights in (([toward, away], [1.0, 1.0]), ([base, base, base], [1.0, 2.0, 3.0])):
         view = view_of(method, base, experts, weights)
-        blends = [method.measure(view.only(n), **method.complete({})) for n in ("matrix", "conv")]  # type: ignore[misc]
+        blends = [method.measure(view.only(n), **method.complete({})) for n in ("matrix", "conv")]
         same = weights == [1.0, 2.0, 3.0]
         assert all(b.note == "lerp" for b in blends) or not same
         merged = merge("multislerp", base, experts, weights)
@@ -257,7 +257,7 @@ def test_model_stock_clamps_guards_and_leaves_out() -> None:
     assert torch.equal(alone, experts[1]["w"] * 0.5)
     method = find("model_stock")
     view = view_of(method, base, experts, [1.0, 1.0])
-    assert method.measure(view, **method.complete({})).note == "base"  # type: ignore[misc]
+    assert method.measure(view, **method.complete({})).note == "base"
 
 
 def test_model_stock_of_three_averages_cosines_or_angles() -> None:

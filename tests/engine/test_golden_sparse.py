@@ -233,7 +233,7 @@ def test_sce_by_hand() -> None:
     assert ran("sce", tiny)[2] == pytest.approx(-1.5e-5) and ran("sce", tiny, uniform_floor=False)[2] == pytest.approx(
         -1e-5 * (2 * energies[0] + energies[1])
     )
-    measured = find("sce").measure(one(*tiny), **find("sce").complete({}))  # type: ignore[misc]  # it has one
+    measured = find("sce").measure(one(*tiny), **find("sce").complete({}))
     assert measured.note == "uniform"
 
 

@@ -14,8 +14,8 @@ from engine.errors import NotFinite, OutOfRange
 from engine.methods import find, post
 from engine.methods.isotropic import spaces
 from engine.steps import spectral
-from tests.engine.golden_cases import Case, checks
-from tests.engine.golden_spectral_a import cases, tolerance
+from tests.engine.golden_cases import Case, checks, tolerance
+from tests.engine.golden_spectral_a import cases
 from tests.engine.memory_view import State, merge, merge_kernel, view_of
 
 SPECTRAL = ("tsv_m", "tsv_c", "iso_c", "iso_cts", "star", "cart")

@@ -16,8 +16,8 @@ from engine.merge.run import merged_state
 from engine.methods import find
 from engine.steps import covariance, spectral, subspace
 from engine.steps.view import BLOCK
-from tests.engine.golden_cases import Case, checks
-from tests.engine.golden_spectral_b import cases, tolerance
+from tests.engine.golden_cases import Case, checks, tolerance
+from tests.engine.golden_spectral_b import cases
 from tests.engine.memory_view import State, merge, merge_kernel, view_of
 from tests.engine.merge_cases import Family, digest, family
 
@@ -278,7 +278,7 @@ def test_the_slope_is_the_gradient(shape: tuple[int, int]) -> None:
     total = sum(
         (((x - d) @ d.mT).square().sum() / d.square().sum() for d in deltas), torch.zeros((), dtype=torch.float64)
     )
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()
     assert x.grad is not None
     assert torch.allclose(covariance._slope(covariance.by_norm(deltas))(x.detach()), x.grad, rtol=1e-9, atol=1e-9)
 

@@ -55,7 +55,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Judge:
 
 
 def search(recipe: Recipe, **options: Any) -> greedy.Soup:
-    return greedy_soup(recipe, None, ["task"], **options)  # type: ignore[arg-type]  # the judge looks at names only
+    return greedy_soup(recipe, None, ["task"], **options)
 
 
 def test_best_first_and_whoever_does_not_hurt_stays(judged: Judge) -> None:
@@ -83,7 +83,7 @@ def test_silent_experts_take_no_part(judged: Judge) -> None:
     with pytest.raises(NotEnoughExperts):
         search(recipe_of("a").with_muted("a", True))
     with pytest.raises(EvalProblem, match="scores"):
-        greedy_soup(recipe_of("a"), None, [])  # type: ignore[arg-type]
+        greedy_soup(recipe_of("a"), None, [])
     for own in ({"a": 0.5}, {"a": 0.5, "b": float("nan")}):
         with pytest.raises(EvalProblem, match="validation score"):
             search(recipe_of("a", "b"), own=own)

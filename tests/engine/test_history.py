@@ -43,7 +43,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def ids(history: History, filter: str = "", **more: object) -> list[int]:
-    return [r.id for r in history.page(Query(filter=filter, **more)).runs]  # type: ignore[arg-type]  # any field
+    return [r.id for r in history.page(Query(filter=filter, **more)).runs]
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_a_damaged_file_is_moved_aside_and_restored_from_a_backup(file: Path, ha
     history = History(file)
     for number in range(1, 40):
         history.record(facts(number))
-    with history._lock.held():  # type: ignore[union-attr]  # it is a file
+    with history._lock.held():
         assert keeping.back_up(file, every_s=0) is not None
     whole = file.read_bytes()
     damaged = {"garbage": whole[:5000] + os.urandom(9000) + whole[14000:], "truncated": whole[: len(whole) // 3],
@@ -198,7 +198,7 @@ def test_two_processes_and_four_threads_write_at_once(file: Path) -> None:
                              stdout=subprocess.PIPE)  # fmt: skip
     assert other.stdout is not None and other.stdout.readline() == b"ready\n"
     threads = [threading.Thread(target=lambda s=s: [history.record(facts(s * 20 + n)) for n in range(10)])
-               for s in range(1, 5)]  # type: ignore[misc]  # fmt: skip
+               for s in range(1, 5)]  # fmt: skip
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -379,11 +379,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         data, options = folder / "data", f"-k {folder} -c listen_addresses= -c fsync=off"
         run = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-        subprocess.run([*as_who, tools["initdb"], "-D", str(data), "-U", "ada", "-A", "trust", "-N"], **run)  # type: ignore[call-overload]
+        subprocess.run([*as_who, tools["initdb"], "-D", str(data), "-U", "ada", "-A", "trust", "-N"], **run)
         subprocess.run([*as_who, tools["pg_ctl"], "-D", str(data), "-w", "-o", options, "-l", str(folder / "log"),
-                        "start"], **run)  # type: ignore[call-overload]  # fmt: skip
+                        "start"], **run)  # fmt: skip
         yield f"postgresql://ada@/postgres?host={folder}"
-        subprocess.run([*as_who, tools["pg_ctl"], "-D", str(data), "-m", "immediate", "stop"], **run)  # type: ignore[call-overload]
+        subprocess.run([*as_who, tools["pg_ctl"], "-D", str(data), "-m", "immediate", "stop"], **run)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -397,7 +397,7 @@ def test_a_team_shares_a_postgresql_server(server: str) -> None:
         start.join()
     assert len(made) == 3, "first starts at once do not disturb each other"
     ada, bob = made[0], made[1]
-    writers = [threading.Thread(target=lambda h=h, s=s: [h.record(facts(s + n)) for n in range(10)])  # type: ignore[misc]
+    writers = [threading.Thread(target=lambda h=h, s=s: [h.record(facts(s + n)) for n in range(10)])
                for h, s in ((ada, 1), (bob, 11))]  # fmt: skip
     for writer in writers:
         writer.start()

@@ -58,6 +58,19 @@ def test_all_coefficients_0_give_the_bases_bytes(method: str, trio: Family) -> N
     assert digest(merged_state(silent.plan, threads=1)) == digest(trio.base)
 
 
+@pytest.mark.parametrize("method", methods())
+def test_no_method_swallows_a_nan(method: str, tmp_path: Path) -> None:
+    """Some choose among the experts and would never show it; it is found where it is read, and its owner named."""
+    sick = family(tmp_path, experts=2).with_method(method)
+    owner, name = len(sick.recipe.experts) - 1, "model.layers.0.mlp.up_proj.weight"
+    sick.experts[owner][name][5, 5] = float("nan")
+    save(sick.experts[owner], Path(sick.recipe.experts[owner].path))
+    if method == "passthrough":  # bytes are copied as they are
+        return
+    with pytest.raises(NotFinite, match=f"expert {owner} has NaN or infinite"):
+        merged_state(sick.plan, threads=1)
+
+
 @pytest.mark.parametrize("method", ["task_arithmetic", "linear", "ties"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_no_nan_comes_through(method: str, value: float, tmp_path: Path) -> None:
@@ -174,7 +187,7 @@ class _At:
     def check(self) -> None:
         self.left -= 1
         if self.left == 0:
-            self.action()  # type: ignore[operator]
+            self.action()
 
 
 @pytest.mark.parametrize("what", ["truncated", "replaced", "deleted", "overwritten"])

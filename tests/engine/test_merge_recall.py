@@ -11,7 +11,7 @@ import torch
 
 from engine import steps
 from engine.merge import recall
-from engine.merge.recall import Recall, sketch_keys
+from engine.merge.recall import Recall, sketch_keys, survey_key
 from engine.merge.run import merged_state
 from engine.progress import Silent
 from engine.steps import select
@@ -135,6 +135,12 @@ def test_keys_tell_models_apart(tmp_path: Path) -> None:
     assert keys is not None and len(set(keys)) == 3
     assert not set(keys) & set(sketch_keys(plan, jobs[:1]) or ())
     assert sketch_keys(plan, [replace(jobs[0], used=(0, 1))]) is None
+
+
+def test_surveys_of_another_seed_are_others(tmp_path: Path) -> None:
+    plan = family(tmp_path).with_method("ties").plan
+    other = replace(plan, recipe=replace(plan.recipe, seed=plan.recipe.seed + 1))
+    assert survey_key(plan, ()) == survey_key(replace(plan), ()) != survey_key(other, ())
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16, 24])

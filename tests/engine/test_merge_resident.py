@@ -35,7 +35,7 @@ def test_what_is_kept_in_memory_gives_the_same_bytes(
 
     def counted(self: Loader, *given: object) -> None:
         reads.append(given)
-        real(self, *given)  # type: ignore[arg-type]
+        real(self, *given)
 
     monkeypatch.setattr(Loader, "_read", counted)
     SHARED.clear()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from engine.merge.inputs import open_inputs
 from engine.merge.plan import make_plan
@@ -22,6 +22,7 @@ from engine.merge.run import merged_state
 from engine.recipe.mergekit import export_mergekit, load_mergekit
 from engine.recipe.mergekit_table import METHODS
 from engine.recipe.recipe import Recipe
+from tests.golden.mergekit_runs import of, write_models
 
 HERE = Path(__file__).resolve().parent.parent / "golden" / "mergekit"
 PLACES: dict[str, str] = json.loads((HERE / "cases_places.json").read_text())
@@ -37,17 +38,11 @@ LOOSE = {"karcher": 1e-5, "multislerp": 2e-6, "multislerp_base": 2e-6, "nuslerp_
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the models base, a, b and c."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("mergekit")
-    tensors = load_file(HERE / "inputs.safetensors")
-    for who in ("base", "a", "b", "c"):
-        (folder / who).mkdir()
-        part = {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{who}/")}
-        save_file(part, folder / who / "model.safetensors", metadata={"format": "pt"})
-    return folder
+    return write_models(tmp_path_factory.mktemp("mergekit"), load_file(HERE / "inputs.safetensors"))
 
 
 def outputs(case: str) -> dict[str, np.ndarray]:
-    return {k.partition("/")[2]: v for k, v in WANTED.items() if k.startswith(f"{case}/")}
+    return of(WANTED, case)
 
 
 def recipe_of(case: str, folder: Path) -> Recipe:
@@ -120,7 +115,7 @@ def test_an_experts_own_value_goes_where_the_expert_goes(models: Path) -> None:
 
 @pytest.mark.parametrize("case", ["random_dare_linear.places", "random_della_linear.places"])
 def test_random_masks_follow_the_density_of_each_place(case: str, models: Path) -> None:
-    base = {k.partition("/")[2]: v for k, v in load_file(HERE / "inputs.safetensors").items() if k.startswith("base/")}
+    base = of(load_file(HERE / "inputs.safetensors"), "base")
     share = {"0.mlp": 0.9 if "dare" in case else 0.8, "1.mlp": 0.5, "attn": 0.25, "": 0.6}
     for state in (run(recipe_of(case, models)), outputs(case)):
         for part, wanted in share.items():

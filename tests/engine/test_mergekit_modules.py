@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from engine.errors import BadRecipe
 from engine.merge.inputs import open_inputs
@@ -18,6 +18,7 @@ from engine.merge.plan import make_plan
 from engine.merge.run import merged_state
 from engine.recipe.mergekit import export_mergekit, load_mergekit
 from engine.recipe.mergekit_modules import module_of
+from tests.golden.mergekit_runs import of, write_models
 
 HERE = Path(__file__).resolve().parent.parent / "golden" / "mergekit_modules"
 CASES: dict[str, str] = json.loads((HERE / "cases.json").read_text())
@@ -28,13 +29,7 @@ WANTED = load_file(HERE / "outputs.safetensors")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the models base, a, b and c."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("modules")
-    tensors = load_file(HERE / "inputs.safetensors")
-    for who in ("base", "a", "b", "c"):
-        (folder / who).mkdir()
-        part = {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{who}/")}
-        save_file(part, folder / who / "model.safetensors", metadata={"format": "pt"})
-    return folder
+    return write_models(tmp_path_factory.mktemp("modules"), load_file(HERE / "inputs.safetensors"))
 
 
 def codes(text: str, folder: Path) -> list[str]:
@@ -50,7 +45,7 @@ def test_modules_give_mergekits_numbers_and_survive_the_way_back(case: str, mode
     got = load_mergekit(path)
     assert not [f for f in got.findings if f.severity != "info"], got.findings
     state = merged_state(make_plan(got.recipe, open_inputs(got.recipe)), threads=1)
-    wanted = {k.partition("/")[2]: v for k, v in WANTED.items() if k.startswith(f"{case}/")}
+    wanted = of(WANTED, case)
     assert state.keys() == wanted.keys()
     for name, value in wanted.items():
         np.testing.assert_allclose(state[name].numpy(), value, atol=9e-7, rtol=0, err_msg=name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from engine.merge.inputs import open_inputs
 from engine.merge.plan import make_plan
@@ -16,6 +16,7 @@ from engine.merge.run import merged_state
 from engine.recipe.mergekit import export_mergekit, load_mergekit
 from engine.recipe.project import from_json, to_json
 from engine.recipe.recipe import Recipe
+from tests.golden.mergekit_runs import of, write_models
 
 HERE = Path(__file__).resolve().parent.parent / "golden" / "mergekit_stack"
 CASES: dict[str, str] = json.loads((HERE / "cases.json").read_text())
@@ -35,16 +36,11 @@ LOOSE = {
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the models base (4 layers), a (4), b (6), c (3) and half (4, bfloat16)."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("stack")
-    tensors = load_file(HERE / "inputs.safetensors")
+    tensors, configs = load_file(HERE / "inputs.safetensors"), {}
     for who in dict.fromkeys(key.partition("/")[0] for key in tensors):
-        (folder / who).mkdir()
-        part = {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{who}/")}
-        layers = 1 + max(int(name.split(".")[2]) for name in part if ".layers." in name)
-        config = {"model_type": "llama", "num_hidden_layers": layers, "torch_dtype": "float32"}
-        (folder / who / "config.json").write_text(json.dumps(config))
-        save_file(part, folder / who / "model.safetensors", metadata={"format": "pt"})
-    return folder
+        layers = 1 + max(int(name.split(".")[2]) for name in of(tensors, who) if ".layers." in name)
+        configs[who] = {"model_type": "llama", "num_hidden_layers": layers, "torch_dtype": "float32"}
+    return write_models(tmp_path_factory.mktemp("stack"), tensors, configs)
 
 
 def recipe_of(text: str, folder: Path) -> Recipe:
@@ -62,7 +58,7 @@ def run(recipe: Recipe) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("case", CASES)
 def test_a_stack_gives_mergekits_tensors(case: str, models: Path) -> None:
     merged = run(recipe_of(CASES[case], models))
-    wanted = {k.partition("/")[2]: v for k, v in WANTED.items() if k.startswith(f"{case}/")}
+    wanted = of(WANTED, case)
     assert merged.keys() == wanted.keys()
     exact = "passthrough" in CASES[case] and case != "rounded"
     for name, value in wanted.items():

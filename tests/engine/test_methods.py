@@ -267,9 +267,9 @@ def test_effective_factors_are_the_kernels(method: Method) -> None:
     rows = {"a": tuple(spread(method, count)), "b": (0.2, 1.0, 0.4)[:count]}
     given_weights, params = np.array([rows[n] for n in base]).T, method.complete({})
     before = given_weights.copy()
-    factors = method.effective(given_weights, params)  # type: ignore[misc]  # every method has one, see above
+    factors = method.effective(given_weights, params)
     assert factors.shape == given_weights.shape and np.isfinite(factors).all() and np.array_equal(given_weights, before)
-    assert not np.any(method.effective(np.zeros_like(given_weights), params))  # type: ignore[misc]
+    assert not np.any(method.effective(np.zeros_like(given_weights), params))
     if method.live != "linear" and method.id != "slerp":  # slerp: these models are so near that the arc is straight
         return
     merged = merge(method.id, base, experts, rows)
@@ -292,7 +292,7 @@ def test_estimates_of_sparse_methods_are_near(name: str, params: dict[str, Any])
     merged = merge(name, base, experts, [1.0, 1.0, 1.0], params)["a"]
     found = [float(merged @ e["a"] / (e["a"] @ e["a"])) for e in experts]
     method = find(name)
-    factors = method.effective(np.ones((3, 1)), method.complete(params))[:, 0]  # type: ignore[misc]
+    factors = method.effective(np.ones((3, 1)), method.complete(params))[:, 0]
     assert np.allclose(factors, found, rtol=0.15)
 
 
@@ -340,7 +340,7 @@ def test_slerp_keeps_the_norm_between_equal_norms() -> None:
         assert float(merge("slerp", base, ends, [t])["w"].norm()) == pytest.approx(3.0, rel=1e-9)
     two = merge("slerp", {"w": torch.zeros(50)}, [base, ends[0]], [1.0, 3.0])["w"]
     assert torch.allclose(two, merge("slerp", base, ends, [0.75])["w"].float())
-    measured = find("slerp").measure(view_of(find("slerp"), base, ends, [0.5]))  # type: ignore[misc]
+    measured = find("slerp").measure(view_of(find("slerp"), base, ends, [0.5]))
     assert measured.cosine == pytest.approx(float(x[0] @ x[1])) and measured.note == ""
 
 
@@ -360,7 +360,7 @@ def test_ties_weights_vote_but_do_not_trim() -> None:
     half = {"density": 0.5}  # int(4 * 0.5) + 1 = 3 kept, and the 1 of expert 2 ties with its third
     for weights in ([1.0, 1.0], [0.1, 5.0]):
         view = view_of(find("ties"), base, experts, weights)
-        assert [c.limit for c in find("ties").survey(view, **find("ties").complete(half)).cuts] == [2.0, 1.0]  # type: ignore[misc]
+        assert [c.limit for c in find("ties").survey(view, **find("ties").complete(half)).cuts] == [2.0, 1.0]
     assert merge("ties", base, experts, [1.0, 0.0], half)["w"].tolist() == [4.0, 0.0, 2.0, -3.0]
 
 

@@ -74,7 +74,7 @@ def test_a_survey_reaches_measure_and_its_result_the_kernel() -> None:
         survey=lambda view, add: view.numel * 1000.0,
         measure=lambda view, add, stats: stats + view.numel,
     )  # fmt: skip
-    def kernel(deltas, weights, *, add, stats, span):  # type: ignore[no-untyped-def]
+    def kernel(deltas, weights, *, add, stats, span):
         return torch.full_like(deltas[0], stats + add + span.start)
 
     base, experts = models(1)

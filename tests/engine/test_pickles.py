@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -159,3 +160,17 @@ def test_the_process_cannot_do_anything_else(name: str, tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", code], check=False, timeout=30, capture_output=True, env=bare)
     assert done.returncode == 7, done.stderr.decode()
     assert os.listdir(tmp_path) == ["keep"]
+
+
+def test_a_compressed_archive_is_refused_as_such(tmp_path: Path) -> None:
+    """Also one that would hardly grow: torch stores, and whoever compresses wants something."""
+    torch.save({"w": torch.randn(4_096)}, tmp_path / "stored.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "stored.pt") as stored,
+        zipfile.ZipFile(tmp_path / "packed.pt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for entry in stored.infolist():
+            packed.writestr(entry.filename, stored.read(entry))
+    with pytest.raises(UnsafePickle, match="compressed"):
+        convert(tmp_path / "packed.pt", tmp_path / "packed.safetensors")
+    assert not (tmp_path / "packed.safetensors").exists()

@@ -25,7 +25,9 @@ from engine.merge.plan import make_plan
 from engine.merge.run import merge
 from engine.recipe.recipe import ModelRef, Recipe
 folder, method, side = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-refs = tuple(ModelRef(id=f"e{i}", name=f"m{i}", path=str(folder / f"m{i}.safetensors")) for i in range(4))
+count = int(sys.argv[4]) if len(sys.argv) > 4 else 3
+files = [folder / f"m{1 + i % 3 if i else 0}.safetensors" for i in range(count + 1)]
+refs = tuple(ModelRef(id=f"e{i}", name=f"e{i}", path=str(file)) for i, file in enumerate(files))
 recipe = Recipe(base=refs[0], experts=refs[1:], method=method)
 plan = make_plan(recipe, open_inputs(recipe))
 class Nowhere:
@@ -57,6 +59,9 @@ def test_whole_tensors_and_statistics_count(models: Path) -> None:
              for m in ("task_arithmetic", "iso_c", "ties")}  # fmt: skip
     plain, whole, sketched = (peak_memory(plan, 2) for plan in plans.values())
     assert whole == plain + 3 * plans["iso_c"].whole_bytes and plans["iso_c"].whole_bytes >= 4 * SIDE * SIDE * 8
+    kept = make_plan(r := Recipe(base=refs[0], experts=refs[1:], method="model_stock"), open_inputs(r))
+    for plan, each in ((plans["task_arithmetic"], 0), (kept, 4 * 4 * SIDE * SIDE)):  # a thread keeps a whole tensor
+        assert peak_memory(plan, 5) - peak_memory(plan, 2) == 3 * ((32 << 20) + each)
     assert plain < sketched <= plain + (88 << 20) + 2 * (64 << 20)
 
 
@@ -68,3 +73,15 @@ def test_the_forecast_covers_what_was_measured(method: str, models: Path) -> Non
                           check=True)  # fmt: skip
     measured, said, _ = json.loads(done.stdout)
     assert measured <= said <= 4 * measured
+
+
+@pytest.mark.soak
+def test_sixty_four_experts_take_as_much_memory_as_two(models: Path) -> None:
+    """The chunks become shorter instead."""
+
+    def peak(count: int) -> int:
+        done = subprocess.run([sys.executable, "-c", RUN, str(models), "task_arithmetic", str(SIDE), str(count)],
+                              capture_output=True, check=True)  # fmt: skip
+        return int(json.loads(done.stdout)[0])
+
+    assert peak(64) <= 1.1 * peak(2)

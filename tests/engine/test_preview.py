@@ -19,7 +19,7 @@ from engine.preview.frame import bounds_of, make_frame
 from engine.preview.grid import Axis, Sweep, linspace, pareto, simplex, simplex_recipe
 from engine.preview.outcomes import TaskRows
 from engine.preview.strip import choose, strip
-from engine.preview.surrogate import Surrogate, estimate, make_surrogate, slopes_of
+from engine.preview.surrogate import PRIOR, ErrorLog, Surrogate, estimate, make_surrogate, slopes_of
 from engine.recipe.recipe import ModelRef, Recipe, Rule
 from engine.tuners import Step, find_tuner, tuners
 
@@ -115,6 +115,14 @@ def test_an_estimate_of_eight_tasks_is_fast() -> None:
     assert sorted(times)[20] < 0.01
 
 
+def test_errors_are_compared_as_shares_of_their_scale() -> None:
+    log = ErrorLog()
+    assert log.error("a") == log.mean == (PRIOR, 0)
+    log.add("a", 10.0, 12.0, scale=100.0)
+    log.add("b", 0.5, 0.54)
+    assert log.error("a") == (2.0, 1) and log.mean == (pytest.approx(0.03), 2)
+
+
 def test_slopes_are_those_of_the_loss() -> None:
     surrogate, _, _ = synthetic(second=False)
     slopes = slopes_of(surrogate)
@@ -135,7 +143,7 @@ def test_a_curve_of_five_nodes_is_exact_for_quartic_logits() -> None:
     powers = generator.normal(size=(5, 200)).astype(np.float32)
 
     def true(x: float) -> np.ndarray:
-        return sum(p * x**i for i, p in enumerate(powers))  # type: ignore[return-value]
+        return sum(p * x**i for i, p in enumerate(powers))
 
     amounts = chebyshev(-1.0, 0.5)
     assert (amounts[0], amounts[-1]) == (-1.0, 0.5)
@@ -169,6 +177,25 @@ def test_the_strip_shows_rows_that_flip() -> None:
         assert (e.change == "changed") == (e.predicted not in (e.label, e.before) and e.before != e.label)
 
 
+@pytest.mark.parametrize("count", [3, 5, 7, 8, 9])
+def test_the_strip_has_the_rows_whose_answer_changes_first(count: int) -> None:
+    surrogate, _, _ = synthetic()
+    logits = surrogate.split(surrogate.logits)[1]
+    labels = np.where(np.arange(len(logits)) % 3, logits.argmax(1), logits.argmin(1))  # two of three rows are right
+    rows = replace(surrogate.tasks[1], labels=labels)
+    surrogate.tasks = (surrogate.tasks[0], rows, *surrogate.tasks[2:])
+    slopes = [surrogate.split(row)[1] for row in surrogate.first]
+    ways: dict[bool, list[tuple[float, int]]] = {True: [], False: []}
+    for row, label in enumerate(rows.labels):
+        best, second = np.argsort(-logits[row])[:2]
+        rival = second if best == label else label  # what a right row may become, and what a wrong one should
+        speed = max(abs(float(slope[row, best] - slope[row, rival])) for slope in slopes)
+        ways[bool(best == label)].append((float(logits[row, best] - logits[row, rival]) / speed, row))
+    wanted = [row for right, many in ((True, count // 2), (False, count - count // 2))
+              for _, row in sorted(ways[right])[:many]]  # fmt: skip
+    assert sorted(choose(surrogate, "task1", count).tolist()) == sorted(wanted)
+
+
 def layout_of(layers: int = 2) -> object:
     from pathlib import Path
 
@@ -183,14 +210,14 @@ def layout_of(layers: int = 2) -> object:
 
 def recipe_of(**changes: object) -> Recipe:
     experts = tuple(ModelRef(id=f"e{i}", name=f"n{i}", path=f"/{i}") for i in range(3))
-    return replace(Recipe(base=ModelRef(id="b", name="b", path="/b"), experts=experts), **changes)  # type: ignore[arg-type]
+    return replace(Recipe(base=ModelRef(id="b", name="b", path="/b"), experts=experts), **changes)
 
 
 def test_a_frame_turns_faders_into_factors_and_back() -> None:
     layout = layout_of()
     recipe = recipe_of(rules=(Rule(value=0.5), Rule(expert="e1", layer="0", value=2.0)), gains=(("e1", 0.5),),
                        muted=("e2",))  # fmt: skip
-    frame = make_frame(recipe, layout)  # type: ignore[arg-type]
+    frame = make_frame(recipe, layout)
     point = frame.point(recipe)
     assert frame.tier == "linear" and point.shape == (3, 5)
     np.testing.assert_allclose(point[0], 0.15)
@@ -209,11 +236,11 @@ def test_a_frame_turns_faders_into_factors_and_back() -> None:
 def test_a_frame_says_why_it_is_not_linear() -> None:
     layout = layout_of()
     for recipe in (recipe_of(method="ties"), recipe_of(params=(("post", "svc"),))):
-        frame = make_frame(recipe, layout)  # type: ignore[arg-type]
+        frame = make_frame(recipe, layout)
         assert frame.tier == "engine" and "anew" in frame.reason
         np.testing.assert_allclose(frame.point(recipe), 1.0)
     average = recipe_of(method="linear")
-    frame = make_frame(average, layout)  # type: ignore[arg-type]
+    frame = make_frame(average, layout)
     assert frame.tier == "linear" and bounds_of(average) == (0.0, 1.0)
     np.testing.assert_allclose(frame.point(average), 1 / 3)
     with pytest.raises(EvalProblem, match="depend on each other"):
@@ -222,7 +249,7 @@ def test_a_frame_says_why_it_is_not_linear() -> None:
 
 def test_tensor_rules_are_overrides_of_their_group() -> None:
     recipe = recipe_of(rules=(Rule(tensor="encoder.layer.1.intermediate.dense.weight", value=0.0),))
-    frame = make_frame(recipe, layout_of())  # type: ignore[arg-type]
+    frame = make_frame(recipe, layout_of())
     found = frame.overrides(recipe)
     assert list(found) == ["encoder.layer.1.intermediate.dense.weight"] and not found.popitem()[1].any()
 
@@ -237,7 +264,7 @@ def test_a_sweep_goes_from_coarse_to_fine_over_recipes() -> None:
     fader = Axis("fader", "e0", (0.1, 0.7)).applied(
         recipe_of(rules=(Rule(expert="e0", layer="0", value=9.0), Rule(kind="attn", value=8.0))), 0.7
     )
-    np.testing.assert_allclose(make_frame(fader, layout_of()).point(fader)[0], 0.21)  # type: ignore[arg-type]
+    np.testing.assert_allclose(make_frame(fader, layout_of()).point(fader)[0], 0.21)
     assert Axis("gain", "e1", ()).label(recipe_of()) == "gain of n1"
     with pytest.raises(BadRecipe):
         Sweep(Axis("param", "nothing", (1.0,))).recipe(recipe_of(), 0, 0)
@@ -269,7 +296,6 @@ class LinearBench:
         self.tasks, self.chosen, self.start = self.surrogate.tasks, (0, 1), self.surrogate.reference
         self.cells = block_basis(T, [(0, 1), (2, 3)]).cells
         self.low, self.high, self.seed = np.full(6, low), np.full(6, high), 0
-        self.evaluations = 0
 
     def point(self, moves: np.ndarray) -> np.ndarray:
         made = self.start.copy()
@@ -278,7 +304,6 @@ class LinearBench:
         return made
 
     def logits(self, point: np.ndarray) -> list[np.ndarray]:
-        self.evaluations += 1
         return self.surrogate.split(self.surrogate.at(point))
 
     def derivatives(self, point: np.ndarray) -> Surrogate:

@@ -37,7 +37,7 @@ class Kept:
         self.jobs, self.raw = plan.jobs, [bytearray(job.bytes_out) for job in plan.jobs]
 
     def write(self, job_index: int, byte_offset: int, buffer: object) -> None:
-        data = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # any buffer
+        data = memoryview(buffer).cast("B")
         self.raw[job_index][byte_offset : byte_offset + len(data)] = data
 
     def tensors(self) -> dict[str, torch.Tensor]:

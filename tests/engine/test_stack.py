@@ -201,7 +201,7 @@ def test_statistics_of_other_stacks_are_not_taken_for_these(home: Path) -> None:
         return sketch_keys(plan, [job for job in plan.jobs if job.is_float]), plan.keys
 
     assert keys(1) == keys(1) and keys(1) != keys(2)
-    assert keys(1)[0] != keys(2)[0]  # type: ignore[index]  # tuples
+    assert keys(1)[0] != keys(2)[0]
 
 
 def test_threads_chunks_and_row_order_change_nothing(home: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_limit_between_two_float32_numbers() -> None:
 @given(columns, st.floats(0.001, 0.999), st.sampled_from(["topk", "count"]))
 def test_trim_keeps_the_largest_and_all_that_tie(values: list[float], density: float, rule: str) -> None:
     x = torch.tensor(values)
-    (cut,) = steps.trim.cuts(view_over({"w": x}, chunk=5), rule, density)  # type: ignore[arg-type]
+    (cut,) = steps.trim.cuts(view_over({"w": x}, chunk=5), rule, density)
     kept = steps.trim.trim(x, cut)
     number = int(len(values) * density) + 1 if rule == "topk" else max(1, int(len(values) * density))
     smallest = x.abs().sort(descending=True).values[number - 1]
@@ -170,7 +170,7 @@ SMALL = st.lists(st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0]), min_size
 def test_disjoint_merge_by_hand(rows: list[list[float]], how: str, fallback: int) -> None:
     kept, weights = [torch.tensor(r) for r in rows], [0.5 + t for t in range(len(rows))]
     sign = steps.elect.signs(kept, "mass", steps.elect.Ballot((), (), fallback))
-    merged = steps.disjoint.merge(kept, sign, how, weights)  # type: ignore[arg-type]
+    merged = steps.disjoint.merge(kept, sign, how, weights)
     for j in range(6):
         column = [r[j] for r in rows]
         elected = np.sign(sum(column)) or fallback
@@ -298,4 +298,4 @@ def test_frozen_weights_are_in_no_mask() -> None:
 def test_facade_names_its_steps() -> None:
     assert all(hasattr(steps, name) for name in steps.__all__)
     with pytest.raises(AttributeError, match="no attribute 'blend'"):
-        steps.blend  # noqa: B018
+        _ = steps.blend

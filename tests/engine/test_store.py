@@ -27,7 +27,7 @@ def test_remembers_over_sessions_by_all_four_keys(tmp_path: Path) -> None:
     again = ScoreCache(path)
     assert again.get("m", "t", "val", 300) == SCORE
     for key in (("x", "t", "val", 300), ("m", "x", "val", 300), ("m", "t", "test", 300), ("m", "t", "val", 301)):
-        assert again.get(*key) is None  # type: ignore[arg-type]  # a split from a parametrised tuple
+        assert again.get(*key) is None
     assert again.get("m", "t", "val", None) is None
     again.put("m", "t", "val", None, other(5))
     again.put("m", "t", "val", None, other(6))

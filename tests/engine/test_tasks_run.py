@@ -24,7 +24,7 @@ torch.set_num_threads(1)
 
 
 def _plan(path: Path, model: Path, **changes: object) -> TaskPlan:
-    return replace(look(path).plan, model=model, name="mine", **changes)  # type: ignore[arg-type]
+    return replace(look(path).plan, model=model, name="mine", **changes)
 
 
 def test_the_classifier_inside_a_checkpoint_scores_as_transformers_does(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def exported(made: Family, out: Path, recipe: Recipe | None = None, **options: i
     inputs = open_inputs(recipe)
     now = hashed(recipe, inputs)
     plan = make_plan(now, inputs)
-    return export(plan, out, options=ExportOptions(**options), provenance=provenance(now), threads=2).path  # type: ignore[arg-type]
+    return export(plan, out, options=ExportOptions(**options), provenance=provenance(now), threads=2).path
 
 
 def flips(model: Path, count: int, seed: int = 5) -> None:

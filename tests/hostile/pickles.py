@@ -48,7 +48,7 @@ def _payloads() -> Iterator[tuple[str, Callable[[Path], bytes]]]:
     yield "system", lambda d: pickle.dumps(Call(os.system, f"mkdir {d / CANARY}"))
     yield "protocol-0", lambda d: pickle.dumps(Call(os.mkdir, str(d / CANARY)), protocol=0)
     yield "eval", lambda d: pickle.dumps(Call(eval, f"__import__('os').mkdir({str(d / CANARY)!r})"))
-    yield "getattr", lambda d: pickle.dumps(Call(getattr, os, "system") if False else Call(getattr, "a", "upper"))
+    yield "getattr", lambda d: pickle.dumps(Call(getattr, "a", "upper"))
     yield "inst", lambda d: b"(V" + str(d / CANARY).encode() + b"\nios\nmkdir\n."
     yield "obj", lambda d: b"(cos\nmkdir\nV" + str(d / CANARY).encode() + b"\no."
     yield "stack-global-memo", _stack_global
@@ -213,7 +213,7 @@ def _tar(mode: str, form: int, *, is_old: bool = False) -> Callable[[Path], Path
 
     def make(folder: Path) -> Path:
         path = folder / "m.tar"
-        with tarfile.open(path, mode, format=form) as archive:  # type: ignore[call-overload]  # a plain string
+        with tarfile.open(path, mode, format=form) as archive:
             for name in ("sys_info", "pickle", "storages", "tensors", "../canary"):
                 info = tarfile.TarInfo(name)
                 info.size = 2

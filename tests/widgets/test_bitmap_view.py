@@ -107,7 +107,7 @@ def test_another_key_forgets_the_tiles_and_memory_is_bounded(view: BitmapView) -
 
 @pytest.mark.parametrize("mode", ["kept", "sign", "magnitude", "conflict"])
 def test_colours_go_from_low_to_high_and_nothing_has_its_own(mode: str) -> None:
-    state = Bitmap(key="k", names=NAMES, mode=mode, low=1, high=255)  # type: ignore[arg-type]  # a literal
+    state = Bitmap(key="k", names=NAMES, mode=mode, low=1, high=255)
     table = colour_table(state)
     assert len(set(table[1:].tolist())) > 100 and table[0] == QColor("#e3e7ed").rgb()
     assert len(legend(state)) >= 2 and all(text for text, _, _ in legend(state))
@@ -197,3 +197,13 @@ def test_letters_are_made_once_and_moved_with_the_picture(view: BitmapView) -> N
     view.set_state(Bitmap(title="x", key="k|sign", tensor="w", rows=1000, columns=3000, names=NAMES, mode="kept"))
     view.put((0, 0, 0), codes)
     assert not inked(12, 22)
+
+
+def test_a_panel_that_was_told_nothing_yet_paints(qtbot: QtBot) -> None:
+    panel = BitmapPanel()
+    qtbot.addWidget(panel)
+    panel.resize(600, 400)
+    with qtbot.captureExceptions() as caught:
+        panel.show()
+        panel.grab()
+    assert not caught

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
 import pytest
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QApplication
 
 from engine.analyse.bitmap import NOBODY
 from widgets.common.colours import HUES, expert_colour, expert_letter
-from widgets.common.theme import THEMES, Scheme, apply_theme
+from widgets.common.theme import Scheme
 from widgets.plots.bitmap_state import Bitmap, colour_table, legend
 
 LEAST = 0.05
@@ -37,14 +35,6 @@ def seen(colour: QColor, sight: str) -> np.ndarray:
     rgb = np.array([colour.redF(), colour.greenF(), colour.blueF()])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return np.array(LAB) @ np.cbrt(np.array(LMS) @ np.clip(np.array(SIGHT[sight]) @ linear, 0, 1))
-
-
-@pytest.fixture(params=sorted(THEMES))
-def scheme(qapp: QApplication, request: pytest.FixtureRequest) -> Iterator[Scheme]:
-    found: Scheme = request.param
-    apply_theme(qapp, found)
-    yield found
-    apply_theme(qapp, "dark")
 
 
 def bitmap(expert: int = -1) -> Bitmap:

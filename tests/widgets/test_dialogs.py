@@ -17,7 +17,7 @@ from widgets.common.pieces import breakable
 from widgets.common.theme import THEMES, apply_theme
 from widgets.dialogs.about import AboutDialog
 from widgets.dialogs.close_jobs import CloseJobsDialog
-from widgets.dialogs.error_card import ErrorCard, ErrorDialog
+from widgets.dialogs.error_card import ErrorCard
 from widgets.dialogs.fuzzy import match, rank
 from widgets.dialogs.help_pages import read_pages, search, target_of
 from widgets.dialogs.help_viewer import HelpViewer
@@ -160,15 +160,6 @@ def test_error_card(qtbot: QtBot) -> None:
     assert QGuiApplication.clipboard().text().endswith("Other.\n\nat line 1\nand 2")
     with qtbot.waitSignal(card.dismissed):
         qtbot.keyClick(card, Qt.Key.Key_Escape)
-
-
-def test_error_dialog_closes_with_its_action(qtbot: QtBot) -> None:
-    dialog = ErrorDialog(Problem(title="x", actions=(("retry", "Try again"),)))
-    shown(qtbot, dialog)
-    with qtbot.waitSignal(dialog.actionTriggered) as caught:
-        qtbot.keyClick(focus(), Qt.Key.Key_Space)
-    assert caught.args == ["retry"]
-    assert not dialog.isVisible()
 
 
 @given(st.text(alphabet="ab/_. ", max_size=90))
@@ -351,7 +342,7 @@ def test_every_severity_is_readable_on_its_card(qtbot: QtBot, scheme: str) -> No
     app = QApplication.instance()
     assert isinstance(app, QApplication)
     try:
-        colours = apply_theme(app, scheme)  # type: ignore[arg-type]  # keys of THEMES are schemes
+        colours = apply_theme(app, scheme)
         for _, _, tone in SEVERITIES.values():
             for ground in (colours.panel, colours.raised, colours.window):
                 pair = sorted(luminance(c) for c in map(_colour, (getattr(colours, tone), ground)))

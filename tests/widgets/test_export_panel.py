@@ -164,6 +164,21 @@ def test_a_job_from_start_to_failure(panel: ExportPanel, qtbot: QtBot) -> None:
     assert seen == [("cancel", None), ("job", "open_folder"), ("export", STATE.form)]
 
 
+def test_enter_in_the_target_exports_or_says_why_not(panel: ExportPanel, qtbot: QtBot) -> None:
+    seen, said, field = record(panel), list[str](), child(panel, QLineEdit, "export-target")
+    panel.refused.connect(said.append)
+    field.setFocus()
+    qtbot.keyClick(field, Qt.Key.Key_Return)
+    qtbot.keyClick(field, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert seen == [("export", STATE.form)] * 2 and said == []
+    panel.set_state(replace(STATE, reason="The disk is full."))
+    qtbot.keyClick(field, Qt.Key.Key_Enter)
+    assert len(seen) == 2 and said == ["The disk is full."]
+    child(panel, QWidget, "export-dtype").setFocus()
+    qtbot.keyClick(child(panel, QWidget, "export-dtype"), Qt.Key.Key_Return)
+    assert len(seen) == 2 and len(said) == 1
+
+
 def test_copy_as_command(panel: ExportPanel, qtbot: QtBot) -> None:
     with qtbot.waitSignal(panel.copied) as caught:
         qtbot.mouseClick(child(panel, QPushButton, "export-copy"), Qt.MouseButton.LeftButton)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,7 +9,7 @@ from PySide6.QtCore import QRect
 from PySide6.QtWidgets import QApplication, QDialog, QLabel, QTableWidget
 from pytestqt.qtbot import QtBot
 
-from widgets.common.theme import THEMES, Scheme, apply_theme
+from widgets.common.theme import Scheme
 from widgets.dialogs.close_jobs import CloseJobsDialog
 from widgets.dialogs.replace_export import ReplaceExportDialog
 from widgets.dialogs.state import ExistingExport
@@ -18,14 +17,6 @@ from widgets.dialogs.task_wizard import TaskWizard
 from widgets.panels.intake import IntakeDialog
 
 NAME = "legal-contracts-de-2026-lora-r64-merged-7"
-
-
-@pytest.fixture(params=sorted(THEMES))
-def scheme(qapp: QApplication, request: pytest.FixtureRequest) -> Iterator[Scheme]:
-    found: Scheme = request.param
-    apply_theme(qapp, found)
-    yield found
-    apply_theme(qapp, "dark")
 
 
 def cut_off(dialog: QDialog) -> list[str]:

@@ -123,11 +123,11 @@ EMPTY: dict[str, Any] = {"sentence": SentenceState(), "method": SentenceState(),
 @pytest.fixture
 def show(qtbot: QtBot, qapp: QApplication) -> Callable[..., Any]:
     def make(kind: type[QWidget], state: Any, width: int = 320, height: int = 640, scheme: str = "dark") -> Any:
-        apply_theme(qapp, scheme)  # type: ignore[arg-type]
+        apply_theme(qapp, scheme)
         panel = kind()
         qtbot.addWidget(panel)
         panel.resize(width, height)
-        panel.set_state(state)  # type: ignore[attr-defined]
+        panel.set_state(state)
         with qtbot.waitExposed(panel):
             panel.show()
         panel.activateWindow()

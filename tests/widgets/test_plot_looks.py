@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-import pytest
 from PySide6.QtCore import QRect
 from PySide6.QtGui import QColor, QImage
-from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QToolButton, QWidget
+from PySide6.QtWidgets import QLabel, QLineEdit, QToolButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.explain_state import score_hint
 from app.overlap_state import _reach, _role_inks
 from widgets.common.format import rate_text
 from widgets.common.pieces import CalmSpinBox, dimmed
-from widgets.common.theme import THEMES, Scheme, apply_theme
+from widgets.common.theme import Scheme
 from widgets.desk.inks import luminance
 from widgets.plots.axes import power
 from widgets.plots.explain_dialog import ExplainDialog, ExplainState
@@ -27,14 +24,6 @@ from widgets.plots.state import Heat
 LONG = "A sentence so long that it cannot stand beside the title in a narrow dock. " * 4
 HEAT = Heat(title="Shares", rows=("a", "b"), columns=("0", "1"), values=np.array([[0.1, 0.2], [0.3, 0.4]]), high=0.5,
             unit="%", meaning=LONG)  # fmt: skip
-
-
-@pytest.fixture(params=sorted(THEMES))
-def scheme(qapp: QApplication, request: pytest.FixtureRequest) -> Iterator[Scheme]:
-    found: Scheme = request.param
-    apply_theme(qapp, found)
-    yield found
-    apply_theme(qapp, "dark")
 
 
 def contrast(first: QColor, second: QColor) -> float:

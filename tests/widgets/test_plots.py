@@ -113,7 +113,8 @@ def test_frame_has_a_table_twin_and_writes_files(qtbot: QtBot, tmp_path: Path) -
     with qtbot.waitExposed(frame):
         frame.show()
     rows = list(csv.reader(io.StringIO(frame.csv())))
-    assert rows == [["", "A", "B", "C"], ["A <b>x</b>", "1.00", "−0.50", "–"], ["B", "0.25", "1.00", "0.00"]]
+    assert rows == [["", "A", "B", "C"], ["A <b>x</b>", "1", "-0.5", ""], ["B", "0.25", "1", "0"]]
+    assert frame.table()[1][0] == ("A <b>x</b>", "1.00", "−0.50", "–")
     for kind in ("png", "svg", "csv"):
         assert frame.write(str(tmp_path / f"plot.{kind}"), kind, 2.0)
     assert QImage(str(tmp_path / "plot.png")).width() >= 1200

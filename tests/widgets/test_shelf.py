@@ -25,7 +25,7 @@ NAMES = ("code", "<b>chat</b>", "a-very-long-model-name-v2-final_checkpoint-1200
 def expert(number: int, **changes: object) -> ModelCard:
     card = ModelCard(id=f"e{number}", name=NAMES[number], path=f"/models/{number}", index=number, dtype="bf16",
                      parameters=124_000_000, size_bytes=248_000_000, check="checked")  # fmt: skip
-    return replace(card, **changes)  # type: ignore[arg-type]
+    return replace(card, **changes)
 
 
 BASE = ModelCard(id="b", name="tiny-base", path="/models/base", parameters=124_000_000, check="checked")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QMimeData
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PySide6.QtCore import QMimeData, SignalInstance
 
 MIME = "application/x-mixdown-recipe"
 
@@ -18,3 +21,13 @@ def recipe_name(mime: QMimeData) -> str:
     """The name that a drag carries, "" for another kind of drag."""
     data = mime.data(MIME).data() if mime.hasFormat(MIME) else b""
     return bytes(data).decode("utf-8", "replace")
+
+
+@contextmanager
+def told(dragging: SignalInstance) -> Iterator[None]:
+    """Say when a drag starts and when it is over, whatever happens in between."""
+    dragging.emit(True)
+    try:
+        yield
+    finally:
+        dragging.emit(False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QPoint, QRect, QSize, Qt, Signal
 from PySide6.QtWidgets import QAbstractItemView, QListWidget, QListWidgetItem, QMenu, QSizePolicy, QWidget
 
-from widgets.common.recipe_drag import recipe_mime
+from widgets.common.recipe_drag import recipe_mime, told
 from widgets.common.text import plain, tip
 
 if TYPE_CHECKING:
@@ -87,11 +87,8 @@ class RecipeTray(QListWidget):
 
     def startDrag(self, supported: Qt.DropAction) -> None:
         """Say when it starts and when it is over."""
-        self.dragging.emit(True)
-        try:
+        with told(self.dragging):
             super().startDrag(Qt.DropAction.CopyAction)
-        finally:
-            self.dragging.emit(False)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """A and B put the recipe there; Enter opens the menu."""

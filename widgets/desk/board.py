@@ -134,7 +134,8 @@ class DeskBoard(QWidget):
                 spots = [_matches(old, spot, state) for spot in ([current] if current else [])]
                 first = next((m[0] for m in spots if m), None)
                 self.table.choose(_carried(old, chosen, state), first, quiet=True)
-        self.heads.setState(state)
+        if state.experts is not old.experts or len(state.pinned) != len(old.pinned):
+            self.heads.setState(state)
         self.metric_heads.setState(state, [self.strip.rowHeight(i) for i in range(len(state.pinned))])
         self._on_current()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PySide6.QtCore import QMetaMethod, QMimeData, QPoint, QRect, Signal
@@ -178,10 +178,6 @@ class MergeCanvas(QWidget):
         """Set what the overlay says for (paths, target); an empty text refuses the drop."""
         self._describe = describe
 
-    def setEmptyText(self, title: str, detail: str) -> None:
-        """Change the words of the empty state."""
-        self._empty.setWords(title, detail)
-
     # Selection -----------------------------------------------------------------------------------------------
 
     def selectedCells(self) -> tuple[Cell, ...]:
@@ -253,22 +249,10 @@ class MergeCanvas(QWidget):
         Raises:
             KeyError: if there is no such row.
         """
-        return self._head_point(expert_id, "mute")
-
-    def soloPoint(self, expert_id: str) -> QPoint:
-        """Centre of a row's solo button in global coordinates.
-
-        Raises:
-            KeyError: if there is no such row.
-        """
-        return self._head_point(expert_id, "solo")
-
-    def _head_point(self, expert_id: str, control: Literal["mute", "solo"]) -> QPoint:
         head = self._board.heads.head_of(expert_id)
         if head is None:
             raise KeyError(expert_id)
-        button = head.mute if control == "mute" else head.solo
-        return button.mapToGlobal(button.rect().center())
+        return head.mute.mapToGlobal(head.mute.rect().center())
 
     def _spot(self, expert_id: str, column: int) -> tuple[int, int]:
         row = self._state.row_of(expert_id)

@@ -13,6 +13,8 @@ from widgets.desk.state import Cell, DeskState, MetricRow, changed_cells, change
 
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
+_FEW = 6
+"""So many cells are painted again sooner than views are told of one more change."""
 _SHOWN = Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemNeverHasChildren
 
 
@@ -68,14 +70,19 @@ class CoefficientModel(QAbstractTableModel):
             self.headerDataChanged.emit(Qt.Orientation.Horizontal, 0, len(state.columns) - 1)
 
     def _tell_pinned(self, old: tuple[MetricRow, ...]) -> None:
-        """Tell about the pinned rows: rows whose changes lie in the same columns together, as a fader causes them."""
-        first, flags = 0, np.zeros(len(self.state.columns), dtype=bool)
-        for row, (before, after) in enumerate(zip(old, self.pinned, strict=True)):
-            here = changed_metrics(before, after) if before is not after else np.zeros_like(flags)
-            if not np.array_equal(here, flags):
-                self._tell(first, row - 1, flags)
-                first, flags = row, here
-        self._tell(first, len(self.pinned) - 1, flags)
+        """Tell about the pinned rows: together where few other cells lie between, as when a fader moves."""
+        nothing = np.zeros(len(self.state.columns), dtype=bool)
+        changed = [changed_metrics(a, b) if a is not b else nothing for a, b in zip(old, self.pinned, strict=True)]
+        rows = [row for row, flags in enumerate(changed) if flags.any()]
+        if not rows:
+            return
+        union = np.logical_or.reduce(changed)
+        around = int(union.sum()) * (rows[-1] - rows[0] + 1) - sum(int(flags.sum()) for flags in changed)
+        if around <= _FEW:
+            self._tell(rows[0], rows[-1], union)
+            return
+        for row in rows:
+            self._tell(row, row, changed[row])
 
     def _tell(self, top: int, bottom: int, flags: np.ndarray) -> None:
         """Emit dataChanged for every run of flagged columns of some rows."""

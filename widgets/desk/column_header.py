@@ -49,9 +49,14 @@ class ColumnHeader(QHeaderView):
 
     def setLit(self, columns: frozenset[int]) -> None:
         """Mark the columns of the selection."""
-        if columns != self.lit:
-            self.lit = columns
+        changed, self.lit = columns ^ self.lit, columns
+        if self._sparse or (changed and max(changed) >= len(self._spans)):
             self.viewport().update()
+            return
+        for first, last in {self._spans[column] for column in changed}:  # kinds with the layer above them
+            left = self.sectionViewportPosition(first)
+            right = self.sectionViewportPosition(last) + self.sectionSize(last)
+            self.viewport().update(left, 0, right - left, self.height())
 
     def least_width(self, column: int) -> int:
         """Room that the column's own label needs."""

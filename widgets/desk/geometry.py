@@ -8,8 +8,6 @@ from PySide6.QtCore import QRect, QRectF
 
 from widgets.desk.wording import number, short_number
 
-NUMBER_STYLES = ("full", "short", "one", "none")
-
 
 @dataclass(frozen=True, slots=True)
 class FaderGeometry:
@@ -82,7 +80,7 @@ def snapped(value: float, dpr: float) -> float:
 
 
 def number_text(value: float, style: str) -> str:
-    """A coefficient in one of `NUMBER_STYLES`."""
+    """A coefficient in a style: "full", "short", "one" (decimal) or "none"."""
     if style == "full":
         return number(value)
     if style == "short":

@@ -15,6 +15,7 @@ from widgets.desk.wording import number, one_line
 
 _LEAST_SPAN = 0.04
 """The axis shows at least so much, so that noise does not look like a mountain."""
+Span = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,6 +59,17 @@ class Ghost:
         return float(self.values[longest].mean()), float(self.shares[top[0]])
 
     @property
+    def ends(self) -> Span:
+        """What the left and right edge of the plate mean."""
+        low, high = float(self.shares.min()), float(self.shares.max())
+        if self.unit != "%":
+            gap = max((high - low) * 0.05, abs(low) * _LEAST_SPAN / 2, 1e-6)
+            return low - gap, high + gap
+        gap = max(_LEAST_SPAN - (high - low), 0.0) / 2
+        low, high = max(0.0, low - gap - 0.01), min(1.0, high + gap + 0.01)
+        return low, max(high, low + 0.01)
+
+    @property
     def sentence(self) -> str:
         """The curve in words."""
         where, top = self.best
@@ -78,6 +90,7 @@ class GhostCurve(QWidget):
         super().__init__(parent)
         self.ghost: Ghost | None = None
         self._low, self._high = 0.0, 0.0
+        self._ends: Span = (0.0, 1.0)
         self._drawn: QPixmap | None = None
         self.setObjectName("ghost")
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
@@ -102,6 +115,7 @@ class GhostCurve(QWidget):
                 box.moveRight(cell.left() - 3)
             box.moveTop(max(0, min(box.top(), parent.height() - box.height())))
         self._low, self._high, self.ghost, self._drawn = low - box.top(), high - box.top(), ghost, None
+        self._ends = ghost.ends
         self.setAccessibleName(f"Score along this fader. {ghost.sentence}")
         self.setGeometry(box)
         self.show()
@@ -119,16 +133,6 @@ class GhostCurve(QWidget):
         """Show nothing."""
         self.ghost = None
         self.hide()
-
-    def _ends(self, ghost: Ghost) -> tuple[float, float]:
-        """What the left and right edge mean."""
-        low, high = float(ghost.shares.min()), float(ghost.shares.max())
-        if self.ghost is not None and self.ghost.unit != "%":
-            gap = max((high - low) * 0.05, abs(low) * _LEAST_SPAN / 2, 1e-6)
-            return low - gap, high + gap
-        gap = max(_LEAST_SPAN - (high - low), 0.0) / 2
-        low, high = max(0.0, low - gap - 0.01), min(1.0, high + gap + 0.01)
-        return low, max(high, low + 0.01)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Plate, curve, nodes, the fader's position, and the scores at both edges."""
@@ -166,7 +170,7 @@ class GhostCurve(QWidget):
 
     def _at(self, ghost: Ghost, value: float, share: float) -> QPointF:
         """Where a position of the fader and a score lie."""
-        (low, high), left, right = self._ends(ghost), 10.0, self.width() - 10.0
+        (low, high), left, right = self._ends, 10.0, self.width() - 10.0
         first, span = float(ghost.values[0]), max(float(ghost.values[-1] - ghost.values[0]), 1e-9)
         y = self._low - (value - first) / span * (self._low - self._high)
         return QPointF(left + (share - low) / (high - low) * (right - left), y)
@@ -206,14 +210,14 @@ class GhostCurve(QWidget):
 
     def _paint_words(self, painter: QPainter, ghost: Ghost) -> None:
         colours, metrics, line = inks(), painter.fontMetrics(), painter.fontMetrics().height()
-        widest = max((ghost.told(v, estimate=ghost.is_estimate) for v in self._ends(ghost)), key=len)
+        widest = max((ghost.told(v, estimate=ghost.is_estimate) for v in self._ends), key=len)
         room = self.width() - 12 - metrics.horizontalAdvance(widest) - 6
         top = QRectF(6, 2, self.width() - 12, line)
         painter.setPen(colours.dim)
         painter.drawText(top, int(Qt.AlignmentFlag.AlignLeft),
                          metrics.elidedText(one_line(ghost.title), Qt.TextElideMode.ElideRight, int(room)))  # fmt: skip
         foot = QRectF(6, self.height() - line - 2, self.width() - 12, line)
-        low, high = self._ends(ghost)
+        low, high = self._ends
         painter.drawText(foot, int(Qt.AlignmentFlag.AlignLeft), ghost.told(low, unit=ghost.unit == "%"))
         painter.drawText(foot, int(Qt.AlignmentFlag.AlignRight), ghost.told(high, unit=ghost.unit == "%"))
         painter.drawText(foot, int(Qt.AlignmentFlag.AlignHCenter), f"best at {number(ghost.best[0])}")

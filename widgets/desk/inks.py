@@ -53,7 +53,6 @@ class Inks:
         self.error = QColor(colours.error)
         self.ok = QColor(colours.ok)
         self.contrast = colours.name == "contrast"
-        self.dark = colours.is_dark
         self.hair = mix(self.line, self.panel, 1.0 if self.contrast else 0.55)
         self.faint = mix(self.dim, self.panel, 0.6)
         self.tint = mix(self.selection, self.panel, 0.22 if self.contrast else 0.10)

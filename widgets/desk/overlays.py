@@ -110,11 +110,6 @@ class EmptyState(QWidget):
         column.addLayout(buttons)
         column.addStretch(3)
 
-    def setWords(self, title: str, detail: str) -> None:
-        """Change the words."""
-        self.title.setText(title)
-        self.detail.setText(detail)
-
     def labels(self) -> tuple[QLabel, QLabel]:
         """Title and detail."""
         return self.title, self.detail

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QRect
 from PySide6.QtGui import QPainter
@@ -32,8 +32,7 @@ def paint_cells(view: QTableView, delegate: FaderDelegate, event: QPaintEvent) -
     if not rows or not columns:
         return
     painter, done = QPainter(view.viewport()), set[tuple[int, int]]()
-    region: Iterable[QRect] = event.region()  # type: ignore[assignment]  # it is one; the stubs do not say so
-    for rect in region:
+    for rect in cast("Iterable[QRect]", event.region()):  # it can be iterated; the stubs do not say so
         left, right = view.columnAt(rect.left()), view.columnAt(rect.right())
         top, bottom = view.rowAt(rect.top()), view.rowAt(rect.bottom())
         if left < 0 or top < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
@@ -68,8 +69,14 @@ class PinnedStrip(QTableView):
         self.viewport().update()
 
     def _on_chosen(self) -> None:
-        self.painter.chosen = self._table.painter.chosen
-        self.viewport().update()
+        """Repaint the columns that are selected or no longer."""
+        old, new = self.painter.chosen, self._table.painter.chosen
+        self.painter.chosen = new
+        if old.shape != new.shape:
+            self.viewport().update()
+            return
+        for column in np.flatnonzero((old != new).any(axis=0)).tolist():
+            self.viewport().update(self.columnViewportPosition(column), 0, self.columnWidth(column), self.height())
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """The floor right of the last column, then the cells."""

@@ -133,7 +133,7 @@ class TopBar(QWidget):
         self.box = SelectionBox()
         self.error = ErrorNote()
         self._words = (PlainLabel("View"), PlainLabel("Group"))
-        self._edited = False
+        self._edited, self._overrides = False, -1
         self._link_actions: dict[str, QAction] = {}
         self._build_controls()
         self._lay_out()
@@ -280,7 +280,10 @@ class TopBar(QWidget):
         self.shapes.setEnabled(bool(shapes))
 
     def setOverrides(self, count: int) -> None:
-        """Offer to clear overrides, if there are any."""
+        """Offer to clear overrides, if there are any; the same number again lays nothing out."""
+        if count == self._overrides:
+            return
+        self._overrides = count
         self.clear.setText(f"Clear overrides ({count})")
         self.clear.setVisible(count > 0)
         self.clear.updateGeometry()

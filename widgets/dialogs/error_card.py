@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QFontDatabase, QGuiApplication, QKeyEvent, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QDialog, QPlainTextEdit, QPushButton, QSizePolicy, QWidget
+from PySide6.QtWidgets import QPlainTextEdit, QPushButton, QSizePolicy, QWidget
 
 from widgets.common.icons import icon
 from widgets.common.pieces import (
@@ -151,35 +151,3 @@ class ErrorCard(QWidget):
             QGuiApplication.clipboard().setText(as_text(self.state))
             self._copy.setText("Copied")
             self._copy.setIcon(icon("done", "ok"))
-
-
-class ErrorDialog(QDialog):
-    """An error card in a window of its own, for problems that belong to no panel; does not block the desk.
-
-    Signals:
-        actionTriggered: Id of the button; the window closes then.
-    """
-
-    actionTriggered = Signal(str)
-
-    def __init__(self, problem: Problem, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Mixdown")
-        self.setObjectName("error-dialog")
-        self.card = ErrorCard()
-        self.card.set_state(problem)
-        self.card.actionTriggered.connect(self._act)
-        self.card.dismissed.connect(self.reject)
-        body = column(self.card, None)
-        body.setContentsMargins(12, 12, 12, 12)
-        self.setLayout(body)
-        self.setMinimumWidth(480)
-        self.card.first_button().setFocus()
-
-    def sizeHint(self) -> QSize:
-        """Wide enough for a sentence."""
-        return super().sizeHint().expandedTo(QSize(540, 160))
-
-    def _act(self, key: str) -> None:
-        self.accept()
-        self.actionTriggered.emit(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import QLineEdit, QSizePolicy, QWidget
 
-from widgets.common.pieces import CalmComboBox, WrappedLabel, column, dimmed, push, row
+from widgets.common.pieces import CalmComboBox, WrappedLabel, column, push, row
 
 OFF = "off"
 _KINDS = (("own", "On this computer"), ("place", "In a team's database or another file"), ("off", "Nowhere"))
@@ -40,7 +40,7 @@ class HistoryField(QWidget):
         self.test = push("Test and use", name="preferences-history-test")
         self.test.setAutoDefault(False)
         self.test.clicked.connect(self._try)
-        self.note: WrappedLabel = dimmed()  # type: ignore[assignment]  # it wraps
+        self.note = WrappedLabel("", "dim", wrap=True)
         self.note.setObjectName("preferences-history-note")
         self._place = QWidget()
         beside = row(self.address, self.test)

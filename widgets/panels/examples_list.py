@@ -123,12 +123,17 @@ class ExampleDelegate(QStyledItemDelegate):
     """Paints a card: what it is above, two lines of answers below, and the verdict as a shape with a word."""
 
     def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
-        """An eighth of the view, at least wide enough for short answers."""
+        """An eighth of the view, at least wide enough for short answers, and no taller than its contents need."""
         view = self.parent()
         room = view.viewport().size() if isinstance(view, QListView) else QSize(960, 160)
         count = max(1, index.model().rowCount())
-        least = option.fontMetrics.averageCharWidth() * 15
-        return QSize(max(least, room.width() // count - 1), max(9 * option.fontMetrics.height(), room.height() - 2))
+        line, card = option.fontMetrics.height(), index.data(ROW_ROLE)
+        width = max(option.fontMetrics.averageCharWidth() * 15, room.width() // count - 1)
+        content = 12 * line
+        if isinstance(card, Card) and card.pixels is not None:
+            content = (width - 2 * (_PAD + 3)) * card.pixels.shape[0] // card.pixels.shape[1]
+        tall = content + 3 * line + 8 + 2 * (_PAD + 3)
+        return QSize(width, max(9 * line, min(tall, room.height() - 2)))
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         """From top to bottom."""

@@ -28,6 +28,7 @@ class ExportPanel(QWidget):
         cancelRequested: Stop the running export.
         closeRequested: The user is done with the panel.
         copied: What was copied to the clipboard.
+        refused: Why nothing was exported when a key asked for it.
         jobActionTriggered: Id of a button of the finished job.
     """
 
@@ -36,6 +37,7 @@ class ExportPanel(QWidget):
     cancelRequested = Signal()
     closeRequested = Signal()
     copied = Signal(str)
+    refused = Signal(str)
     jobActionTriggered = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -131,7 +133,7 @@ class ExportPanel(QWidget):
         return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Ctrl+Enter exports, Esc closes."""
+        """Ctrl+Enter exports, and Enter in the target; Esc closes."""
         if not self._own(event):
             super().keyPressEvent(event)
         elif event.key() == Qt.Key.Key_Escape:
@@ -139,16 +141,17 @@ class ExportPanel(QWidget):
         else:
             self._export()
 
-    @staticmethod
-    def _own(event: QKeyEvent) -> bool:
-        control = event.modifiers() & Qt.KeyboardModifier.ControlModifier
+    def _own(self, event: QKeyEvent) -> bool:
+        control = event.modifiers() & Qt.KeyboardModifier.ControlModifier or self._fields.target.hasFocus()
         enter = event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
         return event.key() == Qt.Key.Key_Escape or bool(enter and control)
 
     def _export(self) -> None:
-        """Ask for the export, unless there is a reason against it."""
+        """Ask for the export; if there is a reason against it, say it."""
         if self._button.isEnabled():
             self.exportRequested.emit(self._fields.commit())
+        elif self.state.reason:
+            self.refused.emit(self.state.reason)
 
     def _show_copy(self) -> None:
         self._copy.setText("Copy as command")

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from widgets.common.icons import icon
+from widgets.common.recipe_drag import told
 from widgets.common.text import PlainLabel
 from widgets.panels.history_delegate import PinDelegate, StepDelegate
 from widgets.panels.history_models import PinModel, StepModel
@@ -74,7 +75,7 @@ class HistoryPanel(QWidget):
         self._pin = QPushButton(icon("pin"), "Pin")
         self._pin.setObjectName("pin")
         self._pin.setAccessibleName("Pin this recipe")
-        self._pin.setToolTip("Remember the recipe as it is now (P)")
+        self._pin.setToolTip("Remember the recipe as it is now (Ctrl+P)")
         self._pin.clicked.connect(self.pinRequested)
         self._no_steps = EmptyHint("history", "Nothing done yet", "Each change appears here; click to go back.")
         self._no_pins = EmptyHint("pin", "No pins", "Pin a recipe to come back to it or to compare with it.")
@@ -173,11 +174,8 @@ class PlainList(QTreeView):
 
     def startDrag(self, supported: Qt.DropAction) -> None:
         """Say when it starts and when it is over."""
-        self.dragging.emit(True)
-        try:
+        with told(self.dragging):
             super().startDrag(Qt.DropAction.CopyAction)
-        finally:
-            self.dragging.emit(False)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Enter and space choose, Delete removes, arrows only move."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QModelIndex, QPoint, QSize, Qt, Signal
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, QSize, Qt, Signal
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -36,6 +36,8 @@ from widgets.panels.scores_model import (
 from widgets.panels.state import ScoresState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from PySide6.QtGui import QKeyEvent, QResizeEvent
 
 _LETTERS = {BASE: 9, EXPERT: 10, DELTA: 8, VERDICT: 11}
@@ -221,6 +223,16 @@ class ScoresTable(QTableView):
         self._model = model
         self.clicked.connect(self._emit)
         self.activated.connect(self._emit)
+
+    def dataChanged(
+        self,
+        first: QModelIndex | QPersistentModelIndex,
+        last: QModelIndex | QPersistentModelIndex,
+        roles: Sequence[int] = (),
+    ) -> None:
+        """Paint cells that look different; what is only spoken needs none."""
+        if not roles or Qt.ItemDataRole.DisplayRole in roles:
+            super().dataChanged(first, last, roles)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Delete asks to remove the task, arrows go to another."""

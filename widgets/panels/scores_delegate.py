@@ -13,14 +13,26 @@ from widgets.common.format import percent_text
 from widgets.common.icons import paint_icon
 from widgets.common.theme import theme
 from widgets.desk.inks import expert_line, inks, paint_chip, small
-from widgets.panels.score_words import margin_text, place, reach, state_words
-from widgets.panels.scores_model import BASE, DELTA, EXPERT, MIX, ROW_ROLE, TASK, VERDICT, Average
+from widgets.panels.score_words import place, reach, state_words
+from widgets.panels.scores_model import (
+    BASE,
+    DELTA,
+    EXPERT,
+    MIX,
+    ROW_ROLE,
+    TASK,
+    VERDICT,
+    Average,
+    about_words,
+    look,
+)
 from widgets.panels.state import Reading, TaskScore, verdict
 
 _PAD = 6
 _BAR = 8
 _NARROW = 17
-_LOOKS = QStyle.StateFlag.State_Selected | QStyle.StateFlag.State_HasFocus
+_SELECTED, _FOCUSED = QStyle.StateFlag.State_Selected.value, QStyle.StateFlag.State_HasFocus.value
+_LOOKS = _SELECTED | _FOCUSED
 _MOST_PICTURES = 256
 """Cells whose picture is kept: some 20 KB each, four times that on a fine screen."""
 _MOST_KNOWN = 4096
@@ -44,11 +56,11 @@ class ScoreDelegate(QStyledItemDelegate):
         """The cell, as a picture of it that is kept: while a fader moves the same few scores come again and again."""
         ratio = painter.device().devicePixelRatio()
         if ratio != int(ratio):  # a picture would lie between the screen's pixels
-            self._draw(painter, option, index)
+            self._draw(painter, option, index.data(ROW_ROLE), index.column(), _text_of(index))
             return
-        row, rect = index.data(ROW_ROLE), option.rect
-        look = int((option.state & _LOOKS).value), option.font.key(), theme(), ratio, rect.width(), rect.height()
-        key = row, index.column(), str(index.data(Qt.ItemDataRole.DisplayRole) or ""), look
+        column, rect, row, text = index.column(), option.rect, index.data(ROW_ROLE), _text_of(index)
+        ground = option.state.value & _LOOKS, option.font.key(), theme().name, ratio, rect.width(), rect.height()
+        key = look(row, column, text), column, ground
         picture = self._pictures.get(key)
         if picture is None:
             if len(self._pictures) >= _MOST_PICTURES:
@@ -58,39 +70,35 @@ class ScoreDelegate(QStyledItemDelegate):
             picture.fill(Qt.GlobalColor.transparent)
             inside = QPainter(picture)
             inside.translate(-rect.topLeft())
-            self._draw(inside, option, index)
+            self._draw(inside, option, row, column, text)
             inside.end()
         painter.drawPixmap(rect.topLeft(), picture)
 
-    def _draw(
-        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
-    ) -> None:
+    def _draw(self, painter: QPainter, option: QStyleOptionViewItem, row: object, column: int, text: str) -> None:
         """Background, texts, bars."""
-        row = index.data(ROW_ROLE)
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._paint_ground(painter, option, isinstance(row, Average))
         box = option.rect.adjusted(_PAD, 4, -_PAD, -4)
         font = QFont(option.font)
-        font.setBold(isinstance(row, Average) or index.column() == MIX)
+        font.setBold(isinstance(row, Average) or column == MIX)
         painter.setFont(font)
-        text = str(index.data(Qt.ItemDataRole.DisplayRole) or "")
         if isinstance(row, TaskScore):
-            self._paint_task(painter, box, row, index.column(), text)
+            self._paint_task(painter, box, row, column, text)
         elif isinstance(row, Average):
-            self._paint_average(painter, box, row, index.column(), text)
+            self._paint_average(painter, box, row, column, text)
         painter.restore()
 
     def _paint_ground(self, painter: QPainter, option: QStyleOptionViewItem, is_average: bool) -> None:
-        colours = theme()
-        if option.state & QStyle.StateFlag.State_Selected:
+        colours, state = theme(), option.state.value
+        if state & _SELECTED:
             painter.fillRect(option.rect, QColor(colours.hover))
         elif is_average:
             painter.fillRect(option.rect, QColor(colours.raised))
         painter.setPen(QColor(colours.line))
         edge = option.rect.top() if is_average else option.rect.bottom()
         painter.drawLine(option.rect.left() - 1, edge, option.rect.right() + 1, edge)
-        if option.state & QStyle.StateFlag.State_HasFocus:
+        if state & _FOCUSED:
             painter.setPen(QPen(QColor(colours.accent), 1.5))
             painter.drawRect(QRectF(option.rect).adjusted(1, 1, -1, -1))
 
@@ -138,7 +146,7 @@ class ScoreDelegate(QStyledItemDelegate):
         inner = box.adjusted(side + 6, 0, 0, 0)
         _line(painter, box if narrow else inner, 0, text, theme().text)
         painter.setFont(small(painter.font()))
-        _line(painter, inner, 1, _fitting(painter, inner, _abouts(row)), theme().dim)
+        _line(painter, inner, 1, _fitting(painter, inner, about_words(row)), theme().dim)
 
     def _paint_bar(self, painter: QPainter, box: QRectF, reading: Reading | None, row: TaskScore, column: int) -> None:
         """Track, bar (hatched when stale), interval ticks; in the mix also marks of base and own expert."""
@@ -173,17 +181,8 @@ class ScoreDelegate(QStyledItemDelegate):
             _line(painter, box, 1, f"base {mean.text(mean.base)}", colours.dim)
 
 
-def _abouts(row: TaskScore) -> tuple[str, ...]:
-    """What stands below the name, from long to short."""
-    if row.problem:
-        return (row.problem,)
-    if row.mix is None:
-        return ("not scored yet", "no score", "–")
-    margin, unit = margin_text(row.mix), "" if row.mix.unit in ("", "%") else f" {row.mix.unit}"
-    count = f"{row.mix.count} rows {margin}{unit}"
-    if row.mix.metric == "Accuracy":
-        return (count, f"n {row.mix.count} {margin}{unit}", f"{margin}{unit}")
-    return (f"{row.mix.metric}, {count}", count, f"{row.mix.count} rows {margin}", margin)
+def _text_of(index: QModelIndex | QPersistentModelIndex) -> str:
+    return str(index.data(Qt.ItemDataRole.DisplayRole) or "")
 
 
 def _fitting(painter: QPainter, box: QRect, texts: tuple[str, ...]) -> str:
@@ -253,5 +252,6 @@ def _line(painter: QPainter, box: QRect, line: int, text: str, colour: str) -> N
     metrics = painter.fontMetrics()
     top = box.top() if line == 0 else box.bottom() - metrics.height() + 1
     painter.setPen(QColor(colour))
-    shown = _known(painter, (text,), box, lambda: metrics.elidedText(text, Qt.TextElideMode.ElideRight, box.width()))
+    shown = text if 2 * len(text) * metrics.averageCharWidth() < box.width() else _known(
+        painter, (text,), box, lambda: metrics.elidedText(text, Qt.TextElideMode.ElideRight, box.width()))  # fmt: skip
     painter.drawText(QRect(box.left(), top, box.width(), metrics.height()), int(Qt.AlignmentFlag.AlignLeft), shown)

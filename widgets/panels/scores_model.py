@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from widgets.common.colours import expert_letter
 from widgets.common.format import number_text, percent_text, score_text
 from widgets.common.text import plain, tip
 from widgets.panels.score_words import delta_text as score_delta
-from widgets.panels.score_words import margin_text, value_text, way_text
+from widgets.panels.score_words import margin_text, reach, state_words, value_text, way_text
 from widgets.panels.state import Reading, TaskScore, verdict
 
 if TYPE_CHECKING:
@@ -76,7 +78,8 @@ def average(rows: Sequence[TaskScore]) -> Average | None:
     units = [mix.unit for *_, mix in known]
     unit = "%" if "%" in units else units[0]
     full = [scores for scores in known if scores[-1].unit == unit]
-    base, expert, mix = (fmean(scores[at].value for scores in full) for at in (1, 2, 3))  # type: ignore[union-attr]
+    values = [(of_base.value, of_expert.value, of_mix.value) for _, of_base, of_expert, of_mix in full]
+    base, expert, mix = (fmean(column) for column in zip(*values, strict=True))
     stale, guess = any(r.is_old for r, *_ in full), any(r.quality != "exact" for r, *_ in full)
     return Average(base, expert, mix, fmean(shares), len(full), stale, unit, full[0][-1].places, len(shares), guess)
 
@@ -144,6 +147,44 @@ def row_text(row: TaskScore) -> str:
     return "\n".join(lines)
 
 
+def about_words(row: TaskScore) -> tuple[str, ...]:
+    """What stands below a task's name, from long to short."""
+    if row.problem:
+        return (row.problem,)
+    if row.mix is None:
+        return ("not scored yet", "no score", "–")
+    margin, unit = margin_text(row.mix), "" if row.mix.unit in ("", "%") else f" {row.mix.unit}"
+    count = f"{row.mix.count} rows {margin}{unit}"
+    if row.mix.metric == "Accuracy":
+        return (count, f"n {row.mix.count} {margin}{unit}", f"{margin}{unit}")
+    return (f"{row.mix.metric}, {count}", count, f"{row.mix.count} rows {margin}", margin)
+
+
+def look(row: TaskScore | Average, column: int, text: str) -> Hashable:
+    """All that a cell's picture is made of besides font, size and theme: the same look needs no painting.
+
+    Args:
+        row: What the cell is about.
+        column: One of the six.
+        text: What stands in it.
+    """
+    if isinstance(row, Average):
+        return {TASK: (text, percent_text(row.normalised)), DELTA: (text, row.is_stale),
+                MIX: (text, row.is_stale, row.text(row.base))}.get(column, (text,))  # fmt: skip
+    if column == TASK:
+        return text, row.problem, row.expert_index, about_words(row)
+    if column in (DELTA, VERDICT) or row.problem:
+        return text, row.problem, row.is_old, verdict(row.mix, row.base)
+    if column != MIX:
+        own = row.base if column == BASE else row.expert
+        return text, row.expert_index, own, reach((row.base, row.expert, row.mix))
+    return text, row.expert_index, row.base, row.expert, row.mix, row.is_old, row.quality, state_words(row)
+
+
+_Looks = tuple[Hashable, ...]
+_SPOKEN = [Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleTextRole]
+
+
 class ScoresModel(QAbstractTableModel):
     """Rows and their texts; the delegate paints from `ROW_ROLE`."""
 
@@ -152,6 +193,7 @@ class ScoresModel(QAbstractTableModel):
         self.rows: tuple[TaskScore, ...] = ()
         self.mean: Average | None = None
         self.is_compact = False
+        self._looks: list[_Looks] = []
 
     def set_rows(self, rows: tuple[TaskScore, ...]) -> None:
         """Show other rows; the same tasks are updated in place."""
@@ -160,22 +202,46 @@ class ScoresModel(QAbstractTableModel):
         if names != ([r.task for r in self.rows], self.mean is None):
             self.beginResetModel()
             self.rows, self.mean = rows, mean
+            self._look_again()
             self.endResetModel()
             return
-        old, old_mean, self.rows, self.mean = self.rows, self.mean, rows, mean
-        for at, (before, after) in enumerate(zip(old, rows, strict=True)):
-            if before != after:
-                same = (before.base, before.expert, before.problem) == (after.base, after.expert, after.problem)
-                if same:  # only the mix moved: what stands beside it is not painted again
-                    self.dataChanged.emit(self.index(at, TASK), self.index(at, TASK))
-                self.dataChanged.emit(self.index(at, MIX if same else TASK), self.index(at, VERDICT))
-        if mean != old_mean:
-            self.dataChanged.emit(self.index(len(rows), 0), self.index(len(rows), VERDICT))
+        old, before = (*self.rows, self.mean), self._looks
+        self.rows, self.mean = rows, mean
+        now: tuple[TaskScore | Average, ...] = (*rows, mean) if mean is not None else rows
+        self._looks = [
+            known if row == was else self._looks_of(row) for row, was, known in zip(now, old, before, strict=False)
+        ]
+        self._tell(before, any(row != was for row, was in zip(now, old, strict=False)))
+
+    def _look_again(self) -> None:
+        """Note how all cells look now."""
+        rows: tuple[TaskScore | Average, ...] = self.rows if self.mean is None else (*self.rows, self.mean)
+        self._looks = [self._looks_of(row) for row in rows]
+
+    def _looks_of(self, row: TaskScore | Average) -> _Looks:
+        """How the cells of a row look."""
+        texts = self._average_text if not isinstance(row, TaskScore) else partial(self._text, row)
+        return tuple(look(row, at, texts(at)) for at in range(len(HEADERS)))
+
+    def _tell(self, before: list[_Looks], spoken: bool) -> None:
+        """Tell the views what looks different, run by run of each column, and screen readers that something is."""
+        for at in range(len(HEADERS)):
+            start = None
+            flags = [old[at] != new[at] for old, new in zip(before, self._looks, strict=True)]
+            for row, changed in enumerate((*flags, False)):
+                if changed and start is None:
+                    start = row
+                elif not changed and start is not None:
+                    self.dataChanged.emit(self.index(start, at), self.index(row - 1, at))
+                    start = None
+        if spoken:
+            self.dataChanged.emit(self.index(0, TASK), self.index(self.rowCount() - 1, VERDICT), _SPOKEN)
 
     def set_compact(self, compact: bool) -> None:
         """Whether the delta carries the verdict's sign, because its column is hidden."""
         if compact != self.is_compact:
             self.is_compact = compact
+            self._look_again()
             if self.rowCount():
                 self.dataChanged.emit(self.index(0, DELTA), self.index(self.rowCount() - 1, DELTA))
 

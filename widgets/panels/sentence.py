@@ -53,11 +53,29 @@ class Sentence(QWidget):
         self._methods: tuple[MethodChoice, ...] = ()
         """What the menu shows; it is filled when it is first opened."""
         self._base, self._experts, self._method = (_word_button(n) for n in ("Base", "Experts", "Merge method"))
-        self._more = _word_button("More settings")
+        self._more, self._with = _word_button("More settings"), _word("with")
         self._more.setAutoRaise(True)
+        self._more.setIcon(icon("settings", "dim"))
+        self._more.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._menu = QMenu(self._method)
         self._families: list[QMenu] = []
         self._actions: list[QAction] = []
+        self._hang_menu()
+        self._base.clicked.connect(self.baseClicked)
+        self._experts.clicked.connect(self.expertsClicked)
+        self._more.clicked.connect(self.methodHelpRequested)
+        words = _word("Base"), _word("+"), _word(_LONG)
+        self._parts = (words[0], self._base, words[1], self._experts, words[2], self._method, self._with)
+        self._merged, self._spared = words[2], (words[0], self._with)
+        self._row = QHBoxLayout(self)
+        self._lay_out()
+        self._first = self._row.indexOf(self._more)
+        self._show_names()
+        self._show_methods()
+        self.setAccessibleName(sentence_text(self.state))
+        self._fit()
+
+    def _hang_menu(self) -> None:
         self._menu.setToolTipsVisible(True)
         self._menu.aboutToShow.connect(self.fill_menu)
         self._method.setMenu(self._menu)
@@ -67,29 +85,16 @@ class Sentence(QWidget):
         self._menu.setLayoutDirection(Qt.LayoutDirection.LeftToRight)  # else families open to the left
         self._method.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._method.setObjectName("method-menu")
-        self._more.setIcon(icon("settings", "dim"))
-        self._more.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self._base.clicked.connect(self.baseClicked)
-        self._experts.clicked.connect(self.expertsClicked)
-        self._more.clicked.connect(self.methodHelpRequested)
-        self._with = _word("with")
-        self._row = QHBoxLayout(self)
+
+    def _lay_out(self) -> None:
         self._row.setSizeConstraint(QLayout.SizeConstraint.SetNoConstraint)
         self._row.setContentsMargins(0, 0, 0, 0)
         self._row.setSpacing(6)
-        words = _word("Base"), _word("+"), _word(_LONG)
-        self._parts = (words[0], self._base, words[1], self._experts, words[2], self._method, self._with)
-        self._merged, self._spared = words[2], (words[0], self._with)
         for part in self._parts:
             self._row.addWidget(part)
-        self._first = self._row.count()
         self._row.addWidget(self._more)
         self._row.addStretch(1)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self._show_names()
-        self._show_methods()
-        self.setAccessibleName(sentence_text(self.state))
-        self._fit()
 
     def set_state(self, state: SentenceState) -> None:
         """Show another recipe."""

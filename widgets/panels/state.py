@@ -314,7 +314,7 @@ class PinRow:
 
     Attributes:
         name: Its name.
-        detail: One line ("TIES, density 0.20").
+        detail: One line below it ("code, chat on qwen").
         score: Average quick-eval score, None when unknown.
         is_current: Whether the desk shows exactly this recipe.
     """

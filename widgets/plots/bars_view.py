@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from widgets.common.colours import HUES
 from widgets.common.text import plain, tip
 from widgets.common.theme import theme
+from widgets.plots.clicks import Clicks
 from widgets.plots.keys import moved_view
 from widgets.plots.legend import Key, Legend
 from widgets.plots.marks import Box, Outline
@@ -45,11 +46,10 @@ class BarsView(QWidget):
         self._marks, self._outline, self._cursor = Marks(), Outline(), Outline()
         self._line = pg.PlotCurveItem()
         self._label = pg.TextItem(anchor=(0.0, 0.5))
-        self._dragging, self._gesture = False, 0
-        self.plot = pg.PlotWidget(self)
+        self._dragging, self._gesture, self._clicks = False, 0, Clicks()
+        self.plot = pg.PlotWidget(self, enableMenu=False)
         item = self.plot.getPlotItem()
         item.hideButtons()
-        item.setMenuEnabled(False)
         item.setMouseEnabled(x=True, y=False)
         item.getAxis("left").enableAutoSIPrefix(False)
         self._legend = Legend()
@@ -120,7 +120,7 @@ class BarsView(QWidget):
         for side in ("left", "bottom"):
             item.getAxis(side).setTextPen(QColor(colours.text))
             item.getAxis(side).setPen(QColor(colours.line))
-        item.getAxis("left").setLabel("% of weights", color=colours.text)  # after the pen
+        item.getAxis("left").setLabel("weights, %", color=colours.text)  # after the pen
         item.getAxis("bottom").setTicks([[(i, plain(name)[:14]) for i, name in enumerate(state.columns)]])
         below = np.zeros(len(state.columns))
         for k in range(len(state.parts)):
@@ -199,9 +199,10 @@ class BarsView(QWidget):
             if self._drag(event, at.x(), at.y()):
                 return True
             column, part = self.part_at(at.x(), at.y())
+            was_click = self._clicks.ends_with(event)
             if event.type() == QEvent.Type.MouseMove:
                 self.plot.setToolTip(tip(self.sentence(column, part)))
-            elif event.type() == QEvent.Type.MouseButtonRelease and column >= 0:
+            elif was_click and column >= 0:
                 self.setFocus()
                 self._column, self._part = column, part
                 self.partChosen.emit(column, part)

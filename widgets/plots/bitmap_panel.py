@@ -27,8 +27,8 @@ class Ramp(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._state = Bitmap()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.set_state(Bitmap())
 
     def sizeHint(self) -> QSize:
         """A bar with a line of text below it."""
@@ -103,7 +103,7 @@ class BitmapPanel(QWidget):
         header = table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column, wide in ((1, 62), (2, 80), (3, 80), (4, 76)):
+        for column, wide in ((1, 78), (2, 80), (3, 80), (4, 72)):
             table.setColumnWidth(column, wide)
 
     def set_state(self, state: Bitmap) -> None:
@@ -163,7 +163,7 @@ class BitmapPanel(QWidget):
         state, reading, table = self.state, self._reading, self.readout
         count = len(state.names)
         table.setRowCount(count)
-        head = {"owner": "owned", "kept": "kept", "magnitude": "mean |τ|"}.get(state.mode, "owned")
+        head = {"kept": "Kept", "magnitude": "Mean |τ|"}.get(state.mode, "Owned")
         table.setHorizontalHeaderLabels([_HEADS[0], head, *_HEADS[2:]])
         for c in range(len(_HEADS)):
             title, side = (

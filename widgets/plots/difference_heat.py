@@ -11,7 +11,7 @@ from widgets.plots.selected import Marks
 from widgets.plots.state import Heat
 
 _MOST = 600
-"""Numbers that are written; each is an item of the scene."""
+"""Numbers that are written; more could not be read."""
 
 _SEEN_ROWS = 10
 

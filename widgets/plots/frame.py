@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QMimeData, QPoint, QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QGuiApplication, QImage, QKeyEvent, QKeySequence, QPainter, QPaintEvent, QPen
+from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QPoint, QRectF, Qt, Signal
+from PySide6.QtGui import QColor, QImage, QKeyEvent, QKeySequence, QPainter, QPaintEvent, QPen
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import (
     QApplication,
@@ -22,22 +21,12 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engine.files.spreadsheet import SafeWriter
+from widgets.common import clip
 from widgets.common.pieces import icon_button
 from widgets.common.text import ElidedLabel, PlainLabel
 from widgets.common.theme import theme
-from widgets.plots.state import Table
-
-
-class Plot(Protocol):
-    """A view that a frame can hold."""
-
-    state: Any
-
-    def set_state(self, state: Any) -> None:
-        """Show something else."""
-
-    def fit(self) -> None:
-        """Show all of it."""
+from widgets.plots.state import Table, legible
 
 
 class PlotFrame(QWidget):
@@ -178,10 +167,10 @@ class PlotFrame(QWidget):
     # Taking it elsewhere -------------------------------------------------------------------------------------
 
     def csv(self) -> str:
-        """The table as CSV."""
-        out = io.StringIO()
-        head, body = self.table()
-        csv.writer(out).writerows([head, *body])
+        """The table's numbers as CSV, with all their digits and with signs that programs read."""
+        out, state = io.StringIO(), self.view.state
+        head, body = state.numbers() if hasattr(state, "numbers") else self.table()
+        SafeWriter(out, "\r\n").writerows([head, *([legible(cell) for cell in line] for line in body)])
         return out.getvalue()
 
     def picture(self, scale: float = 1.0) -> QImage:
@@ -213,15 +202,12 @@ class PlotFrame(QWidget):
 
     def copy(self) -> None:
         """Picture and table to the clipboard."""
-        data = QMimeData()
-        data.setImageData(self.picture(2.0))
-        data.setText(self.csv())
-        QGuiApplication.clipboard().setMimeData(data)
+        clip.copy(self.csv(), self.picture(2.0))
         self.told.emit("Copied the plot as a picture and as CSV.")
 
     def _save_menu(self, button: QWidget) -> None:
         menu = QMenu(self)
-        for label, scale in (("PNG", 1.0), ("PNG, 2×", 2.0), ("PNG, 4×", 4.0)):
+        for label, scale in (("PNG", 1.0), ("PNG, 2×", 2.0), ("PNG, 3×", 3.0), ("PNG, 4×", 4.0)):
             menu.addAction(label).triggered.connect(lambda _=False, s=scale: self._save("png", s))
         menu.addAction("SVG").triggered.connect(lambda _=False: self._save("svg", 1.0))
         menu.addAction("CSV").triggered.connect(lambda _=False: self._save("csv", 1.0))

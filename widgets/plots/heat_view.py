@@ -14,13 +14,15 @@ from widgets.common.text import plain, tip
 from widgets.common.theme import theme
 from widgets.desk.inks import readable_on, small
 from widgets.plots import colour_maps
+from widgets.plots.cell_texts import CellText, CellTexts
+from widgets.plots.clicks import Clicks
 from widgets.plots.keys import moved_view
 from widgets.plots.marks import Outline
 from widgets.plots.ramp import Ramp
 from widgets.plots.selected import Marks, runs
 from widgets.plots.state import Heat
 
-_MOST_TEXTS = 240
+_MOST_TEXTS = 1200
 _NAMES, _LEGIBLE = 0.22, 76
 """Share of the width that names of rows may take; pixels below which a part of a name says nothing."""
 
@@ -43,11 +45,11 @@ class HeatView(QWidget):
         super().__init__(parent)
         self.state = Heat(title="")
         self._cursor = (-1, -1)
-        self.plot = pg.PlotWidget(self)
+        self.plot = pg.PlotWidget(self, enableMenu=False)
         self._image = pg.ImageItem(axisOrder="row-major")
         self._frame = pg.PlotCurveItem()
         self._outline, self._marks = Outline(), Marks()
-        self._texts: list[pg.TextItem] = []
+        self._texts, self._clicks = CellTexts(), Clicks()
         self._prepare()
         self._ramp = Ramp()
         layout = QHBoxLayout(self)
@@ -61,13 +63,14 @@ class HeatView(QWidget):
         item = self.plot.getPlotItem()
         item.invertY(True)
         item.hideButtons()
-        item.setMenuEnabled(False)
         item.addItem(self._image)
+        item.addItem(self._texts, ignoreBounds=True)
         item.addItem(self._outline)
         item.addItem(self._frame)
         for side in ("left", "top"):
             item.showAxis(side)
             item.getAxis(side).enableAutoSIPrefix(False)
+            item.getAxis(side).setStyle(tickLength=0)  # they would be drawn across the numbers
         item.hideAxis("bottom")
         item.getViewBox().sigRangeChanged.connect(lambda *_: self._fit_words())
         item.getViewBox().sigResized.connect(lambda *_: self._fit_words())
@@ -152,29 +155,25 @@ class HeatView(QWidget):
         if self.state.short_rows and max(map(metrics.horizontalAdvance, rows), default=0) > room:
             rows = list(self.state.short_rows)
         left = [_fitted(metrics, name, room) for name in rows]
-        columns = [_fitted(metrics, name, max(round(1 / wide) - 8, 1)) for name in self.state.columns]
+        columns = [_fitted(metrics, name, max(math.floor(1 / wide) - 9, 1)) for name in self.state.columns]
         longest = max(map(metrics.horizontalAdvance, columns), default=0) + 8
-        every = {"left": max(1, math.ceil(line * tall)), "top": max(1, math.ceil(longest * wide))}
+        low = line * tall > 1 and _SMALL * line * tall <= 1  # rows that hold smaller names
+        every = {"left": max(1, math.ceil((_SMALL if low else 1.0) * line * tall)),
+                 "top": max(1, math.ceil(longest * wide))}  # fmt: skip
         for side, names in (("left", left), ("top", columns)):
-            ticks = [(i + 0.5, name) for i, name in enumerate(names) if i % every[side] == 0]
-            self.plot.getPlotItem().getAxis(side).setTicks([ticks])
+            axis = self.plot.getPlotItem().getAxis(side)
+            axis.setStyle(tickFont=small(self.font(), _SMALL) if low and side == "left" else self.font())
+            axis.setTicks([[(i + 0.5, name) for i, name in enumerate(names) if i % every[side] == 0]])
         share = 1.0 if tall * (line + 2) <= 1 else _SMALL
-        is_room = tall * (share * line + 1) <= 1 and wide * share * 3.4 * line <= 1
-        for text in self._texts:
-            text.setFont(self.font() if share == 1.0 else small(self.font(), share))
-            text.setVisible(is_room)
+        self._texts.set_font(self.font() if share == 1.0 else small(self.font(), share))
+        self._texts.setVisible(tall * (share * line + 1) <= 1 and wide * share * 3.4 * line <= 1)
 
     def _write(self, picture: np.ndarray) -> None:
         """Numbers in the cells, if there are few enough to be read."""
-        for text in self._texts:
-            self.plot.removeItem(text)
-        self._texts = []
-        for r, c in self.written():
-            ink = readable_on(QColor(*(int(v) for v in picture[r, c])))
-            text = pg.TextItem(self.state.text(r, c), color=ink, anchor=(0.5, 0.5))
-            text.setPos(c + 0.5, r + 0.5)
-            self.plot.addItem(text)
-            self._texts.append(text)
+        self._texts.show_cells([
+            CellText(r, c, self.state.text(r, c), readable_on(QColor(*(int(v) for v in picture[r, c]))))
+            for r, c in self.written()
+        ])  # fmt: skip
 
     def written(self) -> list[tuple[int, int]]:
         """Cells (row, column) that get a number where it fits: all of them, or none if they are many."""
@@ -194,10 +193,10 @@ class HeatView(QWidget):
         """Hover and clicks on the plot."""
         if isinstance(event, QMouseEvent) and event.type() == QEvent.Type.MouseMove and not event.buttons():
             self._move_to(*self.cell_at(event.position()))
-        elif isinstance(event, QMouseEvent) and event.type() == QEvent.Type.MouseButtonRelease:
+        elif isinstance(event, QMouseEvent) and self._clicks.ends_with(event):
             self.setFocus()
             cell = self.cell_at(event.position())
-            if cell != (-1, -1) and event.button() == Qt.MouseButton.LeftButton:
+            if cell != (-1, -1):
                 self._move_to(*cell)
                 self.cellChosen.emit(*cell)
         elif event.type() == QEvent.Type.MouseButtonDblClick:

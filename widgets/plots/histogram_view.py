@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtGui import QColor, QKeyEvent
+from PySide6.QtGui import QColor, QKeyEvent, QPen
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from widgets.common.colours import expert_letter
-from widgets.common.text import plain
+from widgets.common.text import plain, tip
 from widgets.common.theme import theme
 from widgets.desk.inks import expert_line
 from widgets.plots.axes import PowerAxis
@@ -41,10 +41,13 @@ class HistogramView(QWidget):
         super().__init__(parent)
         self.state = Histogram(title="")
         self._gesture, self._at, self._marks = 0, -1, Marks()
-        self.plot = pg.PlotWidget(self, axisItems={side: PowerAxis(side) for side in ("left", "bottom")})
+        self._curves: list[pg.PlotDataItem] = []
+        axes = {side: PowerAxis(side) for side in ("left", "bottom")}
+        self.plot = pg.PlotWidget(self, axisItems=axes, enableMenu=False)
         item = self.plot.getPlotItem()
         item.hideButtons()
-        item.setMenuEnabled(False)
+        item.layout.setContentsMargins(1, 8, 1, 1)  # room for half of a number at the top
+        self.plot.scene().sigMouseMoved.connect(self._on_mouse)
         self._legend = Legend()
         self.line = pg.InfiniteLine(angle=90, movable=True, label="", labelOpts={"position": 0.12, "anchors": _BESIDE})
         self.line.sigDragged.connect(self._on_drag)
@@ -71,7 +74,21 @@ class HistogramView(QWidget):
         """Draw the selected experts' lines thick and the others thin."""
         if marks != self._marks:
             self._marks = marks
-            self._paint()
+            self._draw_pens()
+
+    def _draw_pens(self) -> None:
+        """Draw the same lines in other widths; a click is being handled, so nothing may leave the scene."""
+        for t, curve in enumerate(self._curves):
+            curve.setPen(self._pen(t))
+        self._legend.show_keys([
+            Key(name=f"{expert_letter(t)} {name}", label=f"{expert_letter(t)} {plain(name, 22)}",
+                short=expert_letter(t), pen=self._pen(t))
+            for t, name in enumerate(self.state.names)
+        ])  # fmt: skip
+
+    def _pen(self, expert: int) -> QPen:
+        made: QPen = pg.mkPen(expert_line(expert), width=self._width(expert), style=dash_of(expert))
+        return made
 
     def _width(self, expert: int) -> int:
         if self._at == expert and self.hasFocus():
@@ -88,25 +105,23 @@ class HistogramView(QWidget):
         colours, state, item = theme(), self.state, self.plot.getPlotItem()
         self.plot.setBackground(QColor(colours.panel))
         item.clear()
-        self._legend.show_keys([
-            Key(name=f"{expert_letter(t)} {name}", label=f"{expert_letter(t)} {plain(name, 22)}",
-                short=expert_letter(t), pen=pg.mkPen(expert_line(t), width=self._width(t), style=dash_of(t)))
-            for t, name in enumerate(state.names)
-        ])  # fmt: skip
+        self._curves = []
         for side, label in (("left", "weights"), ("bottom", "|τ|")):
             item.getAxis(side).setTextPen(QColor(colours.text))
             item.getAxis(side).setPen(QColor(colours.line))
             item.getAxis(side).setLabel(label, color=colours.text)  # after the pen, which would give it its colour
         if len(state.edges) < 2:
+            self._draw_pens()
             return
         x = np.log10(np.maximum(state.edges, 1e-30))
         for t in range(len(state.names)):
             y = np.log10(np.maximum(state.counts[t], 0.5))
-            pen = pg.mkPen(expert_line(t), width=self._width(t), style=dash_of(t))
-            curve = pg.PlotDataItem(x, y, stepMode="center", pen=pen)
+            curve = pg.PlotDataItem(x, y, stepMode="center", pen=self._pen(t))
             curve.curve.setClickable(True, 10)
             curve.sigClicked.connect(lambda *_, t=t: self.expertChosen.emit(t))
             item.addItem(curve)
+            self._curves.append(curve)
+        self._draw_pens()
         self._show_line()
 
     def _show_line(self) -> None:
@@ -121,6 +136,22 @@ class HistogramView(QWidget):
             self.line.label.setFormat("" if state.density is None else f"keep {state.density:.1%}".replace("%", " %"))
         if bool(known.size) != (self.line.scene() is not None):
             (item.addItem if known.size else item.removeItem)(self.line)
+
+    def _on_mouse(self, spot: object) -> None:
+        """Say what lies under the mouse."""
+        box = self.plot.getPlotItem().getViewBox()
+        inside = box.sceneBoundingRect().contains(spot)
+        self.plot.setToolTip(tip(self.sentence(box.mapSceneToView(spot).x())) if inside else "")
+
+    def sentence(self, x: float) -> str:
+        """How many weights of every expert are as large as 10**x; "" outside of the bins."""
+        state = self.state
+        at = int(np.searchsorted(np.log10(np.maximum(state.edges, 1e-30)), x, side="right")) - 1
+        if not 0 <= at < len(state.edges) - 1:
+            return ""
+        lines = [f"{expert_letter(t)} {plain(name, 40)}: {int(state.counts[t, at]):,} weights"
+                 for t, name in enumerate(state.names)]  # fmt: skip
+        return "\n".join([f"|τ| from {state.edges[at]:.3g} to {state.edges[at + 1]:.3g}", *lines])
 
     def density_at(self, x: float) -> float:
         """Share of all weights (zeros included) whose magnitude is at least 10**x."""
@@ -149,7 +180,7 @@ class HistogramView(QWidget):
             step = -1 if event.key() == Qt.Key.Key_Up else 1
             self._at = min(max(self._at + step, 0), len(self.state.names) - 1)
             self.setAccessibleDescription(self.state.names[self._at])
-            self._paint()
+            self._draw_pens()
         elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and 0 <= self._at < len(self.state.names):
             self.expertChosen.emit(self._at)
         elif event.key() == Qt.Key.Key_0:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QContextMenuEvent, QKeyEvent
 from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
@@ -18,9 +22,21 @@ from widgets.plots.upset_view import UpSetView
 
 View = Heat | Bars | UpSet | Histogram
 
+_VIEWS: tuple[tuple[str, str, Callable[[], QWidget]], ...] = (
+    ("cosine", "Cosine", HeatView), ("layers", "By layer", HeatView), ("signs", "Signs", HeatView),
+    ("masks", "Masks", UpSetView), ("roles", "Weight roles", BarsView), ("sizes", "Magnitudes", HistogramView),
+)  # fmt: skip
+_WITH_CONTROLS = ("masks", "roles")
+
+Maker = Callable[[], tuple[QWidget, PlotFrame]]
+"""Makes a page and the frame that is somewhere in it."""
+
 
 class OverlapPanel(QWidget):
-    """One tab for each view.
+    """One tab for each view, made when it is first shown: all of them at once would take a fifth of a second.
+
+    Attributes:
+        controls: Sliders above masks and roles, of the views that were made.
 
     Signals:
         pairChosen: (expert index, expert index, layer name or "") of a cell that was clicked.
@@ -55,18 +71,15 @@ class OverlapPanel(QWidget):
         self.setObjectName("overlap")
         self._tabs = QTabWidget()
         self._tabs.setDocumentMode(True)
+        self._tabs.tabBar().setDrawBase(False)  # a line above the tabs, which they would cut into pieces
+        self._makers: dict[str, Maker] = {}
+        self._rooms: dict[str, QVBoxLayout] = {}
         self._frames: dict[str, PlotFrame] = {}
-        views: tuple[tuple[str, str, QWidget], ...] = (
-            ("cosine", "Cosine", HeatView()), ("layers", "By layer", HeatView()), ("signs", "Signs", HeatView()),
-            ("masks", "Masks", UpSetView()), ("roles", "Weight roles", BarsView()),
-            ("sizes", "Magnitudes", HistogramView()),
-        )  # fmt: skip
-        for name, title, view in views:
-            frame = PlotFrame(view)
-            frame.told.connect(self.told)
-            self._frames[name] = frame
-            self._tabs.addTab(frame, title)
-        self._connect()
+        self._marks = Marks()
+        self.controls: dict[str, RoleControls] = {}
+        for name, title, view in _VIEWS:
+            self.add_page(name, title, partial(self._framed, name, view))
+        self._tabs.currentChanged.connect(self._turned)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -74,44 +87,59 @@ class OverlapPanel(QWidget):
         layout.addWidget(self.bar)
         layout.addWidget(self._tabs)
 
-    def _connect(self) -> None:
-        frames = self._frames
-        frames["cosine"].view.cellChosen.connect(lambda r, c: self.pairChosen.emit(r, c, ""))
-        frames["layers"].view.cellChosen.connect(self._pair_and_layer)
-        frames["signs"].view.cellChosen.connect(
-            lambda r, c: self.cellChosen.emit(r, frames["signs"].view.state.columns[c])
-        )
-        frames["masks"].view.combinationChosen.connect(self.combinationChosen)
-        frames["roles"].view.partChosen.connect(
-            lambda c, part: self.roleChosen.emit(frames["roles"].view.state.columns[c], part)
-        )
-        frames["roles"].view.cutDragged.connect(self.cutMoved)
-        frames["sizes"].view.expertChosen.connect(self.expertChosen)
-        self._add_controls()
-        frames["sizes"].view.densityDragged.connect(self.densityDragged)
-        frames["sizes"].view.densityReleased.connect(self.densityReleased)
-        self._tabs.currentChanged.connect(lambda _: self.viewChanged.emit(self.current))
+    def _framed(self, name: str, make: Callable[[], QWidget]) -> tuple[QWidget, PlotFrame]:
+        """A view of our own in its frame, connected."""
+        frame = PlotFrame(make())
+        if name in _WITH_CONTROLS:
+            self._add_controls(name, frame)
+        self._connect(name, frame.view)
+        return frame, frame
 
-    def _add_controls(self) -> None:
-        """Sliders above masks and roles; a menu on every view."""
-        self.controls = {name: RoleControls(with_cut=name == "roles") for name in ("masks", "roles")}
-        for name, controls in self.controls.items():
-            self._frames[name].add_controls(controls)
-            controls.strictnessMoved.connect(self.strictnessMoved)
-            controls.cutMoved.connect(self.cutMoved)
-            controls.consensusWanted.connect(self.consensusWanted)
+    def _connect(self, name: str, view: Any) -> None:
+        if name == "cosine":
+            view.cellChosen.connect(lambda r, c: self.pairChosen.emit(r, c, ""))
+        elif name == "layers":
+            view.cellChosen.connect(
+                lambda r, c: self.pairChosen.emit(*view.state.row_experts[r], view.state.columns[c])
+            )
+        elif name == "signs":
+            view.cellChosen.connect(lambda r, c: self.cellChosen.emit(r, view.state.columns[c]))
+        elif name == "masks":
+            view.combinationChosen.connect(self.combinationChosen)
+        elif name == "roles":
+            view.partChosen.connect(lambda c, part: self.roleChosen.emit(view.state.columns[c], part))
+            view.cutDragged.connect(self.cutMoved)
+        elif name == "sizes":
+            view.expertChosen.connect(self.expertChosen)
+            view.densityDragged.connect(self.densityDragged)
+            view.densityReleased.connect(self.densityReleased)
 
-    def add_page(self, name: str, title: str, page: QWidget, frame: PlotFrame) -> None:
-        """Add a tab at the end: a view in its frame, which is somewhere in the page."""
-        frame.told.connect(self.told)
-        self._frames[name] = frame
+    def _add_controls(self, name: str, frame: PlotFrame) -> None:
+        """Sliders above the plot."""
+        controls = self.controls[name] = RoleControls(with_cut=name == "roles")
+        frame.add_controls(controls)
+        controls.strictnessMoved.connect(self.strictnessMoved)
+        controls.cutMoved.connect(self.cutMoved)
+        controls.consensusWanted.connect(self.consensusWanted)
+
+    def add_page(self, name: str, title: str, make: Maker) -> None:
+        """Add a tab at the end, whose view is made when it is first shown."""
+        self._makers[name] = make
+        page = QWidget()
+        room = self._rooms[name] = QVBoxLayout(page)
+        room.setContentsMargins(0, 0, 0, 0)
         self._tabs.addTab(page, title)
+
+    def _turned(self, _: int) -> None:
+        """Tell first, so that its numbers are on their way, and make the view on show if it is not there yet."""
+        self.viewChanged.emit(self.current)
+        self.frame(self.current)
 
     def set_marks(self, marks: Marks) -> None:
         """Show the same selection in every view that can."""
+        self._marks = marks
         for frame in self._frames.values():
-            if hasattr(frame.view, "set_marks"):
-                frame.view.set_marks(marks)
+            _mark(frame, marks)
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
         """What can be done with the selection."""
@@ -127,21 +155,27 @@ class OverlapPanel(QWidget):
     @property
     def current(self) -> str:
         """Id of the tab on show."""
-        return list(self._frames)[self._tabs.currentIndex()]
+        return list(self._makers)[self._tabs.currentIndex()]
 
     def show_view(self, name: str) -> None:
         """Bring a tab to the front."""
-        self._tabs.setCurrentIndex(list(self._frames).index(name))
+        self._tabs.setCurrentIndex(list(self._makers).index(name))
 
     def frame(self, name: str) -> PlotFrame:
-        """The frame of a view."""
+        """The frame of a view; it is made, if nobody wanted it before."""
+        if name not in self._frames:
+            page, frame = self._makers[name]()
+            frame.told.connect(self.told)
+            self._frames[name] = frame
+            self._rooms[name].addWidget(page)
+            _mark(frame, self._marks)
         return self._frames[name]
 
     def set_state(self, name: str, state: View) -> None:
         """Show something in a view."""
-        self._frames[name].set_state(state)
+        self.frame(name).set_state(state)
 
-    def _pair_and_layer(self, row: int, column: int) -> None:
-        state = self._frames["layers"].view.state
-        first, second = state.row_experts[row]
-        self.pairChosen.emit(first, second, state.columns[column])
+
+def _mark(frame: PlotFrame, marks: Marks) -> None:
+    if hasattr(frame.view, "set_marks"):
+        frame.view.set_marks(marks)

@@ -11,6 +11,7 @@ from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QKeyEvent, 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from widgets.common.text import tip
+from widgets.plots.clicks import Clicks
 from widgets.plots.keys import moved_view
 
 
@@ -25,11 +26,10 @@ class PointedView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._at = -1
-        self.plot = pg.PlotWidget(self)
+        self._at, self._clicks = -1, Clicks()
+        self.plot = pg.PlotWidget(self, enableMenu=False)
         item = self.plot.getPlotItem()
         item.hideButtons()
-        item.setMenuEnabled(False)
         for side in ("left", "bottom"):
             item.getAxis(side).enableAutoSIPrefix(False)
         self.plot.viewport().installEventFilter(self)
@@ -71,10 +71,10 @@ class PointedView(QWidget):
         """Hover and clicks on the plot."""
         if isinstance(event, QMouseEvent) and event.type() == QEvent.Type.MouseMove and not event.buttons():
             self.move_to(self.point_at(event.position()))
-        elif isinstance(event, QMouseEvent) and event.type() == QEvent.Type.MouseButtonRelease:
+        elif isinstance(event, QMouseEvent) and self._clicks.ends_with(event):
             self.setFocus()
             at = self.point_at(event.position())
-            if at >= 0 and event.button() == Qt.MouseButton.LeftButton:
+            if at >= 0:
                 self.move_to(at)
                 self.chosen.emit(at)
         elif event.type() == QEvent.Type.MouseButtonDblClick:

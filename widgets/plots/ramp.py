@@ -36,7 +36,10 @@ class Ramp(QWidget):
         """The lowest value, the middle where it matters, the highest."""
         state = self._state
         middle = [(state.low + state.high) / 2] if state.diverging else []
-        return [_short(v, state.unit) for v in (state.low, *middle, state.high)]
+        low, *inner, high = [_short(v, state.unit) for v in (state.low, *middle, state.high)]
+        known = state.values[np.isfinite(state.values)]
+        is_above, is_below = bool((known > state.high).any()), bool((known < state.low).any())
+        return [f"≤ {low}" if is_below else low, *inner, f"≥ {high}" if is_above else high]
 
     def sizeHint(self) -> QSize:
         """The bar and its longest number."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
@@ -175,10 +177,10 @@ class ScatterView(QWidget):
         front = ", on the Pareto front" if state.front[at] else ""
         return f"Run {int(state.ids[at])}: {state.x_label} {state.x[at]:.4g}, {state.y_label} {state.y[at]:.4g}{front}"
 
-    def _on_click(self, _: object, spots: object, event: object = None) -> None:
-        found = list(spots) if spots is not None else []  # type: ignore[call-overload]  # pyqtgraph's own arrays
+    def _on_click(self, _: object, spots: Iterable[Any] | None, event: Any = None) -> None:
+        found = list(spots) if spots is not None else []  # SpotItems of pyqtgraph
         if found:
-            add = event is not None and bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)  # type: ignore[attr-defined]  # a mouse event of pyqtgraph
+            add = event is not None and bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
             number = int(found[0].data())
             self._at = int(np.flatnonzero(self.state.ids[self._order] == number)[0])
             self.chosen.emit(number, add)

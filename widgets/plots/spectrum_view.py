@@ -24,7 +24,7 @@ from widgets.plots.keys import moved_view
 from widgets.plots.selected import Marks
 from widgets.plots.state import Heat, Table
 
-_HEADS = ("Expert", "effective rank", "90 % energy")
+_HEADS = ("Expert", "Effective rank", "90 % energy")
 _TABLE = 330
 
 
@@ -85,10 +85,10 @@ class SpectrumView(QWidget):
         super().__init__(parent)
         self.state = Spectrum()
         self._at, self._marks = -1, Marks()
-        self.plot = pg.PlotWidget(self, axisItems={"left": PowerAxis("left")})
+        self.plot = pg.PlotWidget(self, axisItems={"left": PowerAxis("left")}, enableMenu=False)
         item = self.plot.getPlotItem()
         item.hideButtons()
-        item.setMenuEnabled(False)
+        item.layout.setContentsMargins(1, 8, 1, 1)  # room for half of a number at the top
         item.getAxis("bottom").enableAutoSIPrefix(False)
         self._line = pg.InfiniteLine(angle=90)
         self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)

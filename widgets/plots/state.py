@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Table = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
 """Header and rows of text."""
+
+
+COMBINATIONS = 14
+"""Bars of an `UpSet`; its table has all combinations."""
 
 
 def _nothing() -> np.ndarray:
@@ -65,6 +73,11 @@ class Heat:
         body = tuple((name, *(self.text(r, c) for c in range(len(self.columns)))) for r, name in enumerate(self.rows))
         return ("", *self.columns), body
 
+    def numbers(self) -> Table:
+        """The same as a table for other programs."""
+        body = tuple((name, *(digits(v, self.unit) for v in self.values[r])) for r, name in enumerate(self.rows))
+        return ("", *(with_unit(name, self.unit) for name in self.columns)), body
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bars:
@@ -116,6 +129,11 @@ class Bars:
         body = tuple((name, *(shown(float(v), "%") for v in self.values[c])) for c, name in enumerate(self.columns))
         return ("", *self.parts), body
 
+    def numbers(self) -> Table:
+        """The same as a table for other programs."""
+        body = tuple((name, *(digits(v, "%") for v in self.values[c])) for c, name in enumerate(self.columns))
+        return ("", *(with_unit(name, "%") for name in self.parts)), body
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpSet:
@@ -135,7 +153,7 @@ class UpSet:
     meaning: str = ""
     empty: str = "Needs a base and two experts. Drop another model or open the demo."
 
-    def top(self, most: int = 14) -> tuple[int, ...]:
+    def top(self, most: int = COMBINATIONS) -> tuple[int, ...]:
         """The most frequent combinations, the empty one left out."""
         order = [int(i) for i in np.argsort(-self.counts, kind="stable") if i and self.counts[i]]
         return tuple(order[:most])
@@ -155,6 +173,12 @@ class UpSet:
         order = [int(i) for i in np.argsort(-self.counts, kind="stable") if self.counts[i]]
         body = tuple((self.name(i), f"{int(self.counts[i])}", shown(self.counts[i] / total, "%")) for i in order)
         return ("combination", "weights", "share"), body
+
+    def numbers(self) -> Table:
+        """The same as a table for other programs."""
+        total = max(int(self.counts.sum()), 1)
+        body = tuple((name, weights, digits(int(weights) / total, "%")) for name, weights, _ in self.table()[1])
+        return ("combination", "weights", with_unit("share", "%")), body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +214,7 @@ class Histogram:
 
     def table(self) -> Table:
         """The same as a table."""
-        head = ("from", "to", *self.names)
+        head = ("|τ| from", "to", *self.names)
         bins = range(max(len(self.edges) - 1, 0))
         body = tuple(
             (f"{self.edges[b]:.3g}", f"{self.edges[b + 1]:.3g}", *(f"{int(c)}" for c in self.counts[:, b]))
@@ -199,12 +223,32 @@ class Histogram:
         return head, body
 
 
-def equal(first: object, second: object, *but: str) -> bool:
+def equal(first: DataclassInstance, second: DataclassInstance, *but: str) -> bool:
     """Whether two values of the same kind show the same, apart from the fields named."""
     if type(first) is not type(second):
         return False
-    pairs = ((getattr(first, f.name), getattr(second, f.name)) for f in fields(first) if f.name not in but)  # type: ignore[arg-type]  # dataclasses
+    pairs = ((getattr(first, f.name), getattr(second, f.name)) for f in fields(first) if f.name not in but)
     return all(np.array_equal(a, b, equal_nan=True) if isinstance(a, np.ndarray) else a == b for a, b in pairs)
+
+
+def digits(value: float, unit: str = "") -> str:
+    """A number for other programs, in the unit that `shown` writes, without it; "" for nothing."""
+    return f"{100 * value if unit == '%' else value:.9g}" if np.isfinite(value) else ""
+
+
+def with_unit(name: str, unit: str) -> str:
+    """A column's name with the unit of its numbers: "emb (%)"."""
+    return f"{name} ({unit})" if unit else name
+
+
+def legible(cell: str) -> str:
+    """A number with the sign of a keyboard; any other text as it is."""
+    plain = cell.replace("−", "-")
+    try:
+        float(plain)
+    except ValueError:
+        return cell
+    return plain
 
 
 def shown(value: float, unit: str = "") -> str:
@@ -213,4 +257,5 @@ def shown(value: float, unit: str = "") -> str:
         return "–"
     if unit == "%":
         return f"{100 * value:.1f} %"
-    return f"{value:.2f}".replace("-", "−")
+    text = f"{value:.2f}"
+    return "0.00" if text == "-0.00" else text.replace("-", "−")

@@ -5,19 +5,13 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-import numpy as np
-import pyqtgraph as pg
 from PySide6.QtCore import QEvent
-from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QWidget
 
 from widgets.common.text import plain
 from widgets.common.theme import theme
-from widgets.desk.inks import readable_on
 from widgets.plots.heat_view import HeatView
 from widgets.plots.sweep_values import Grid
-
-_MOST_TEXTS = 240
 
 
 class GridView(HeatView):
@@ -28,10 +22,9 @@ class GridView(HeatView):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.state = Grid(title="")
-        self._shape = (0, 0)
 
     def set_state(self, state: Any) -> None:
-        """Show another grid; while it fills, only what changed is drawn anew."""
+        """Show another grid."""
         super().set_state(state)
         self._label()
         self._outline.show_boxes([(state.here[1], state.here[1] + 1, state.here[0], state.here[0] + 1)]
@@ -49,27 +42,6 @@ class GridView(HeatView):
         words: tuple[tuple[str, ...], ...] = self.state.words
         inside = 0 <= row < len(words) and 0 <= column < len(words[row])
         return words[row][column] if inside else ""
-
-    def _write(self, picture: np.ndarray) -> None:
-        """Numbers in the cells; the text items stay while the size is the same."""
-        rows, columns = self.state.values.shape
-        if self._shape != (rows, columns):
-            for text in self._texts:
-                self.plot.removeItem(text)
-            self._texts, self._shape = [], (rows, columns)
-            if rows * columns <= _MOST_TEXTS:
-                for r in range(rows):
-                    for c in range(columns):
-                        text = pg.TextItem("", anchor=(0.5, 0.5))
-                        text.setPos(c + 0.5, r + 0.5)
-                        self.plot.addItem(text)
-                        self._texts.append(text)
-        for index, text in enumerate(self._texts):
-            r, c = divmod(index, columns)
-            ink = readable_on(QColor(*(int(v) for v in picture[r, c])))
-            words = self.state.text(r, c)
-            if text.toPlainText() != words or text.color != ink:
-                text.setText(words, ink)
 
     def changeEvent(self, event: QEvent) -> None:
         """Follow the theme."""

@@ -17,7 +17,7 @@ class Quantity:
     """A number that can be swept, and the range offered for it.
 
     Attributes:
-        id: "param:scale", "gain:e1", "fader:" ...
+        id: "param:NAME", "gain:EXPERT", "fader:EXPERT" or "fader:" for all experts.
         label: What the user reads.
         low: First value offered.
         high: Last value offered.

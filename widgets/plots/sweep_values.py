@@ -48,6 +48,10 @@ class Grid(Heat):
         """The table twin."""
         return self.twin
 
+    def numbers(self) -> Table:
+        """The same for other programs."""
+        return self.twin
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Points:

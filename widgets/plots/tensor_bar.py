@@ -78,8 +78,8 @@ class TensorBar(QWidget):
         layout.addWidget(self.experts, 1)
 
     def set_tensors(self, choices: Sequence[tuple[str, str]], chosen: str) -> None:
-        """Offer (name, label) pairs; the label says layer and kind, too."""
-        self.setEnabled(bool(choices))
+        """Offer (name, label) pairs; the label says layer and kind, too. Without any there is nothing to choose."""
+        self.setVisible(bool(choices))
         self.tensors.set_choices([(name, plain(label)) for name, label in choices], chosen)
         self._put_back()
 

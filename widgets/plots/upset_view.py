@@ -12,6 +12,7 @@ from widgets.common.colours import expert_letter
 from widgets.common.text import plain, tip
 from widgets.common.theme import theme
 from widgets.desk.inks import expert_line, small
+from widgets.plots.clicks import Clicks
 from widgets.plots.keys import moved_view
 from widgets.plots.marks import Outline
 from widgets.plots.selected import Marks, runs
@@ -37,15 +38,14 @@ class UpSetView(QWidget):
         self.state = UpSet(title="")
         self._shown: tuple[int, ...] = ()
         self._at = 0
-        self._marks = Marks()
+        self._marks, self._clicks = Marks(), Clicks()
         self._cursor, self._rows, self._outline = Outline(), Outline(), Outline()
         self.canvas = pg.GraphicsLayoutWidget()
-        self.bars = self.canvas.addPlot(row=0, col=0)
-        self.dots = self.canvas.addPlot(row=1, col=0)
+        self.bars = self.canvas.addPlot(row=0, col=0, enableMenu=False)
+        self.dots = self.canvas.addPlot(row=1, col=0, enableMenu=False)
         self.dots.setXLink(self.bars)
         for plot in (self.bars, self.dots):
             plot.hideButtons()
-            plot.setMenuEnabled(False)
             plot.setMouseEnabled(x=True, y=False)
             plot.getAxis("left").enableAutoSIPrefix(False)
             plot.hideAxis("bottom")
@@ -61,13 +61,21 @@ class UpSetView(QWidget):
         layout.addWidget(self.canvas)
 
     def set_state(self, state: UpSet) -> None:
-        """Show other sets."""
+        """Show other sets; the zoom stays while as many combinations of the same sets are shown."""
+        before = self.state.sets, len(self._shown)
         self.state, self._shown = state, state.top()
         self._at = min(self._at, max(len(self._shown) - 1, 0))
         self.setAccessibleName(state.title)
         self._share_room()
         self._paint()
-        self.fit()
+        if before != (state.sets, len(self._shown)):
+            self.fit()
+        else:
+            self.bars.setRange(yRange=self._heights(), padding=0)
+
+    def _heights(self) -> tuple[float, float]:
+        """What the bars need."""
+        return 0.0, max([*self._shares(), 1e-6]) * _HEAD
 
     def _share_room(self) -> None:
         """Rows of dots as high as their names, but the bars keep two fifths; names that do not fit are left out."""
@@ -119,10 +127,7 @@ class UpSetView(QWidget):
 
     def fit(self) -> None:
         """Show all combinations."""
-        shares = self._shares()
-        self.bars.setRange(
-            xRange=(-0.6, max(len(self._shown), 1) - 0.4), yRange=(0, max([*shares, 1e-6]) * _HEAD), padding=0
-        )
+        self.bars.setRange(xRange=(-0.6, max(len(self._shown), 1) - 0.4), yRange=self._heights(), padding=0)
         self.dots.setRange(yRange=(-0.5, max(len(self.state.sets), 1) - 0.5), padding=0.02)
 
     def _shares(self) -> list[float]:
@@ -171,7 +176,7 @@ class UpSetView(QWidget):
             inside = 0 <= column < len(self._shown)
             if event.type() == QEvent.Type.MouseMove:
                 self.canvas.setToolTip(tip(self.sentence(column)) if inside else "")
-            elif event.type() == QEvent.Type.MouseButtonRelease and inside:
+            elif self._clicks.ends_with(event) and inside:
                 self.setFocus()
                 self._at = column
                 self.combinationChosen.emit(self._shown[column])

@@ -80,6 +80,7 @@ class Card(FileDrop):
         self._mute.setVisible(card.is_muted)
         self._name.setText(card.name)
         self._name.set_own_tip(card.path)
+        self._facts.set_own_tip(facts_text(card))
         self._show_facts()
         self._badge.setIcon(icon(CHECK_ICONS[card.check], CHECK_TONES[card.check]))
         self._badge.setAccessibleName(f"{name}: {CHECK_WORDS[card.check]}")
@@ -203,7 +204,7 @@ class Card(FileDrop):
         return "Base" if self.card.index < 0 else f"Expert {expert_letter(self.card.index)}"
 
     def _show_facts(self) -> None:
-        self._facts.setText("Drop to replace this model" if self.hot else facts_text(self.card))
+        self._facts.setText("Drop to replace this model" if self.hot else facts_text(self.card, is_short=True))
 
     def _commit(self) -> None:
         if not self._editing:
@@ -230,11 +231,18 @@ class Card(FileDrop):
         return widget.mapToGlobal(QPoint(widget.width() // 2, widget.height()))
 
 
-def facts_text(card: ModelCard) -> str:
-    """Like "124 M · bf16 · 248 MB", what is known."""
+def facts_text(card: ModelCard, *, is_short: bool = False) -> str:
+    """Like "124 M · bf16 · 248 MB · unverified", what is known.
+
+    Args:
+        card: The model.
+        is_short: Whether to leave the bytes out where there is more to say: they follow from what is before them.
+    """
     parts = [count_text(card.parameters)] if card.parameters is not None else []
     if card.dtype:
         parts.append(plain(card.dtype, 20))
-    if card.size_bytes is not None:
+    if card.size_bytes is not None and not (is_short and card.origin):
         parts.append(bytes_text(card.size_bytes))
+    if card.origin:
+        parts.append(card.origin)
     return " · ".join(parts) or ("reading …" if card.check == "reading" else "")

@@ -22,7 +22,8 @@ def card_menu(card: ModelCard, last: int, wish: Callable[[str], object], parent:
     Args:
         card: The model.
         last: Index of the last expert.
-        wish: Called with "checks", "rename", "replace", "reveal", "duplicate", "base", "up", "down" or "remove".
+        wish: Called with "checks", "confirm", "rename", "replace", "reveal", "duplicate", "base", "up", "down" or
+            "remove".
         parent: Qt parent.
     """
     menu = QMenu(parent)
@@ -32,6 +33,7 @@ def card_menu(card: ModelCard, last: int, wish: Callable[[str], object], parent:
     is_expert = card.index >= 0
     entries: list[tuple[str, str, str, str, bool]] = [
         ("checks", "checked", "Show checks", "", True),
+        ("confirm", "done", "Confirm source …", "", card.origin in ("unverified", "tainted")),
         ("rename", "rename", "Rename", "F2", True),
         ("replace", "replace", "Replace file …", "", True),
         ("reveal", "reveal", "Show in file manager", "", bool(card.path)),

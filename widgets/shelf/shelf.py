@@ -40,6 +40,7 @@ class Shelf(FileDrop):
         baseRequested: Make this expert the base (id).
         moveRequested: Move an expert up (-1) or down (+1) (id, step); further when it was dragged.
         checksRequested: The badge was clicked (id).
+        confirmRequested: The user wants to say where the model comes from (id).
     """
 
     filesDropped = Signal(list, str)
@@ -56,6 +57,7 @@ class Shelf(FileDrop):
     baseRequested = Signal(str)
     moveRequested = Signal(str, int)
     checksRequested = Signal(str)
+    confirmRequested = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -207,6 +209,7 @@ class Shelf(FileDrop):
         model, last = card.card, len(self.state.experts) - 1
         wishes: dict[str, Callable[[str], object]] = {
             "checks": self.checksRequested.emit,
+            "confirm": self.confirmRequested.emit,
             "replace": self.replaceRequested.emit,
             "reveal": self.revealRequested.emit,
             "duplicate": self.duplicateRequested.emit,

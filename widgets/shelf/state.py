@@ -22,6 +22,7 @@ class ModelCard:
         size_bytes: Bytes of all tensors, None while unknown.
         check: How the checks stand.
         check_text: What the checks found, plain text, for tooltip and screen reader.
+        origin: Who vouches for it, in a word ("verified", "unverified", "tainted"); "" while that is not known.
         is_muted: Whether mute or solo keeps it out of the mix.
     """
 
@@ -34,6 +35,7 @@ class ModelCard:
     size_bytes: int | None = None
     check: Check = "reading"
     check_text: str = ""
+    origin: str = ""
     is_muted: bool = False
 
 

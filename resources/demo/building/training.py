@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch  # noqa: TID253 - nothing here starts without it
-from torch import Tensor, nn  # noqa: TID253
-from torch.nn.functional import cross_entropy, normalize  # noqa: TID253
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
 
 from building.tasks import MEAN, STD, TASKS, Images, Rows
 

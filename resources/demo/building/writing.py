@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: TID253 - nothing here starts without it
+import torch
 from safetensors.torch import save_file
-from torch import Tensor  # noqa: TID253
+from torch import Tensor
 
 from building.tasks import LICENCES, MEAN, STD, TASKS, Rows, Spec, hashes
 from building.training import SIZES, State

@@ -120,7 +120,7 @@ def dare(taus: list[Arrays], c: list[float], mask: Mask, density: float = 0.5, r
     if rescale and rescale_by == "l1":
         thin = [regrown(tau, k) for tau, k in zip(taus, thin, strict=True)]
     if ties_with is not None:
-        return ties(thin, c, scale=scale, **ties_with)  # type: ignore[arg-type]
+        return ties(thin, c, scale=scale, **ties_with)
     return {n: scale * sum(w * k[n] for w, k in zip(c, thin, strict=True)) for n in taus[0]}
 
 

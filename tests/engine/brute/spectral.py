@@ -116,7 +116,7 @@ def wudi_adam(ds: list[Array], steps: int, rate: float) -> Array:
 
 
 def actmat(ds: list[Array]) -> Array:
-    return sum(d @ d.T @ d for d in ds) @ np.linalg.pinv(sum(d.T @ d for d in ds))  # type: ignore[return-value]
+    return sum(d @ d.T @ d for d in ds) @ np.linalg.pinv(sum(d.T @ d for d in ds))
 
 
 def ace(ds: list[Array], ridge: float = 0.01, share: float = 0.3, gate: float = 0.3) -> Array:
@@ -131,7 +131,7 @@ def ace(ds: list[Array], ridge: float = 0.01, share: float = 0.3, gate: float = 
     eps = [ridge / t if het else ridge for t in scales]
     full = [s + e * np.eye(n) for s, e in zip(sigmas, eps, strict=True)]
     b = sum(c @ f for c, f in zip(centred, full, strict=True))
-    a, column = sum(full), sum(sigmas).mean(0)  # type: ignore[union-attr]
+    a, column = sum(full), sum(sigmas).mean(0)
     if het:
         column = column / traces.mean()
     x = b @ np.linalg.inv(a + np.ones((n, 1)) * column)

@@ -43,7 +43,7 @@ def multislerp(xs: list[Array], c: list[float], normalise: bool = True) -> Array
     units = [x / (np.linalg.norm(x) + 1e-8) for x in flat]
     m = sum(v * u for v, u in zip(w, units, strict=True))
     if np.linalg.norm(m) < 1e-7 * np.abs(w).sum():  # 1e-8 in the spec, where float32 rounds smaller ones to 0
-        return sum(v * x for v, x in zip(w, xs, strict=True))  # type: ignore[return-value]
+        return sum(v * x for v, x in zip(w, xs, strict=True))
     m = m / np.linalg.norm(m)
     v = sum(k * (u - (u @ m) * m) for k, u in zip(w, units, strict=True))
     nu = np.linalg.norm(v) + 1e-8

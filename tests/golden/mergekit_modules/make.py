@@ -1,4 +1,4 @@
-"""How the outputs here were made: `python make.py` in a venv with mergekit 0.1.5 (torch 2.15, CPU, 1 thread).
+"""How the outputs here were made: `python -m tests.golden.mergekit_modules.make` (see `tests.golden.mergekit_runs`).
 
 Writes inputs.safetensors (four tiny T5 models in float32, encoder and decoder of different depth) and
 outputs.safetensors (case/tensor) beside itself, from the configurations in cases.json. Not run by the tests.
@@ -7,9 +7,12 @@ outputs.safetensors (case/tensor) beside itself, from the configurations in case
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file, save_file
+
+from tests.golden.mergekit_runs import Shapes, beside, family, merged, read
 
 HERE = Path(__file__).resolve().parent
 CONFIG = {
@@ -45,49 +48,24 @@ DECODER = {k.replace("1.", "2.", 1): v for k, v in ENCODER.items()} | {
 }
 
 
-def inputs() -> dict:
-    """Tensors of all models, by model/tensor."""
-    import numpy as np
-
-    rng = np.random.default_rng(11)
-    shapes = {f"encoder.block.{i}.layer.{part}.weight": shape for i in range(2) for part, shape in ENCODER.items()}
-    shapes |= {f"decoder.block.{i}.layer.{part}.weight": shape for i in range(3) for part, shape in DECODER.items()}
+def t5_shapes() -> Shapes:
+    """Shapes of every tensor."""
+    shapes: Shapes = {f"encoder.block.{i}.layer.{part}.weight": s for i in range(2) for part, s in ENCODER.items()}
+    shapes |= {f"decoder.block.{i}.layer.{part}.weight": s for i in range(3) for part, s in DECODER.items()}
     for side in ("encoder", "decoder"):
         shapes[f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = (32, 2)
         shapes[f"{side}.final_layer_norm.weight"] = (8,)
-    shapes |= {"shared.weight": (20, 8), "lm_head.weight": (20, 8)}
-    base = {name: rng.normal(0, 1, shape) for name, shape in shapes.items()}
-    made = {}
-    for who in ("base", "a", "b", "c"):
-        for name, values in base.items():
-            change = rng.standard_t(4, values.shape) * 0.1 if who != "base" else 0.0
-            made[f"{who}/{name}"] = (values + change).astype(np.float32)
-    return made
+    return shapes | {"shared.weight": (20, 8), "lm_head.weight": (20, 8)}
 
 
 def main() -> None:
     """Run mergekit on every case."""
-    import yaml
-    from mergekit.config import MergeConfiguration
-    from mergekit.merge import MergeOptions, run_merge
-    from safetensors.numpy import load_file, save_file
-
-    tensors = inputs()
+    tensors = family(t5_shapes(), seed=11)
     save_file(tensors, HERE / "inputs.safetensors")
-    found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        for who in ("base", "a", "b", "c"):
-            Path(who).mkdir()
-            Path(who, "config.json").write_text(json.dumps(CONFIG))
-            part = {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{who}/")}
-            save_file(part, f"{who}/model.safetensors", metadata={"format": "pt"})
-        for name, text in json.loads((HERE / "cases.json").read_text()).items():
-            config = MergeConfiguration.model_validate(yaml.safe_load(text))
-            options = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True, num_threads=None)
-            run_merge(config, f"out-{name}", options=options)
-            for file in sorted(Path(f"out-{name}").glob("*.safetensors")):
-                found |= {f"{name}/{key}": value for key, value in load_file(file).items()}
+    found: dict[str, Any] = {}
+    with beside(tensors, dict.fromkeys(("base", "a", "b", "c"), CONFIG)):
+        for name, folder in merged(json.loads((HERE / "cases.json").read_text())):
+            found |= read(name, folder, load_file)
     save_file(found, HERE / "outputs.safetensors")
 
 

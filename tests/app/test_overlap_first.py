@@ -1,0 +1,57 @@
+"""First numbers: nothing that others do holds them up, and what they need was prepared before anybody asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from app.desk import Desk
+from app.overlap_state import basis
+from engine.analyse.overlap import overlap
+from engine.analyse.sample import RUN
+from engine.merge.models import _keys
+from tests.app.test_tensor_views import _loaded
+
+Settled = Callable[[Desk], None]
+
+
+@pytest.mark.parametrize("view", ["signs", "roles", "sizes"])
+def test_first_numbers_do_not_wait_for_other_work(
+    desk: Desk, qtbot: QtBot, tmp_path: Path, settled: Settled, view: str
+) -> None:
+    _loaded(desk, tmp_path, settled)
+    go_on, runner = threading.Event(), desk.workspace.runner
+    runner.submit("Something long", lambda _: go_on.wait(30), background=True)
+    try:
+        desk.window.docks["overlap"].setVisible(True)
+        panel = desk.overlap.panel()
+        asked: list[bool] = []
+        panel.viewChanged.connect(lambda _: asked.append(any("first look" in job.title for job in runner.jobs)))
+        panel.show_view(view)
+        assert asked == [True]  # before the view was made, which takes a moment
+        qtbot.waitUntil(lambda: not panel.frame(view).view.state.is_empty, timeout=20_000)
+    finally:
+        go_on.set()
+    settled(desk)
+
+
+def test_fingerprints_are_taken_when_models_are_there(desk: Desk, tmp_path: Path, settled: Settled) -> None:
+    _loaded(desk, tmp_path, settled)
+    inputs = desk.workspace.inputs()
+    assert inputs is not None and inputs.base is not None
+    assert all((model.stamps, model.view) in _keys for model in (inputs.base, *inputs.experts))
+
+
+def test_a_small_sample_says_how_small_it_is(desk: Desk, tmp_path: Path, settled: Settled) -> None:
+    _loaded(desk, tmp_path, settled)
+    inputs = desk.workspace.inputs()
+    assert inputs is not None
+    found = overlap(inputs, sample=RUN)
+    object.__setattr__(found, "share", 0.000021)
+    assert basis(found) == ", sample of 0.002 % of the weights; exact follows"
+    object.__setattr__(found, "share", 0.0152)
+    assert basis(found) == ", sample of 1.5 % of the weights; exact follows"
