@@ -32,7 +32,7 @@ FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGSTOP)
 
 @dataclass
 class Case:
-    """Models whose export takes about a second, and where it goes."""
+    """Models whose merging takes several times as long as two words of the worker are apart, and where it goes."""
 
     job: ExportJob
     inputs: Inputs
@@ -56,7 +56,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    return big_models(tmp_path_factory.mktemp("big"), experts=2, tensors=6)
+    return big_models(tmp_path_factory.mktemp("big"), experts=2, tensors=18)
 
 
 @pytest.fixture
@@ -129,7 +129,10 @@ def fault(case: Case, number: signal.Signals, after_s: float, late: Lateness, ap
 def check_fault(case: Case, number: signal.Signals, after_s: float, app: QApplication) -> tuple[float, float]:
     """The export is lost, with a clear error and nothing left; the window never waits."""
     late = Lateness()
-    gap, restart = fault(case, number, after_s, late, app)
+    with pytest.MonkeyPatch.context() as patch:
+        if number == signal.SIGSTOP:  # elsewhere a slow disk must not look like a hang
+            patch.setattr(export_host, "SILENT_S", 1.0)
+        gap, restart = fault(case, number, after_s, late, app)
     late.deleteLater()
     error = case.errors.pop()
     assert isinstance(error, WorkerDied), error
@@ -138,10 +141,7 @@ def check_fault(case: Case, number: signal.Signals, after_s: float, app: QApplic
     return gap, restart
 
 
-def test_a_worker_that_dies_or_hangs_costs_only_the_export(
-    case: Case, qapp: QApplication, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(export_host, "SILENT_S", 1.0)
+def test_a_worker_that_dies_or_hangs_costs_only_the_export(case: Case, qapp: QApplication) -> None:
     for number in FAULTS:
         gap, restart = check_fault(case, number, 0.05, qapp)
         assert gap < 250 and restart < 20  # the goals of 100 ms and 3 s are for a machine with nothing else: the soak
@@ -150,8 +150,7 @@ def test_a_worker_that_dies_or_hangs_costs_only_the_export(
 
 
 @pytest.mark.soak
-def test_twenty_faults(case: Case, qapp: QApplication, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(export_host, "SILENT_S", 1.0)
+def test_twenty_faults(case: Case, qapp: QApplication, tmp_path: Path) -> None:
     chance, found = random.Random(20), []
     for index in range(20):
         number = (*FAULTS, signal.SIGBUS)[index % 4]

@@ -151,6 +151,7 @@ def test_where_no_process_is_to_be_had_the_threads_do_it(models: Family, monkeyp
 
 def test_only_where_it_is_allowed_and_worthwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     large = forks.WORTHWHILE_BYTES
+    monkeypatch.setattr(forks, "_allowed", False)  # another test's command may have said yes
     assert not forks.are_wanted("cpu", 2, large)
     forks.allow()
     try:
