@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _KEY, _SIZES = "overlap", "magnitudes"
 Found = TypeVar("Found", Overlap, Magnitudes)
 STRICTNESS = 0.4
+CALM_MS = 5000
+"""How long no model may have come or gone before the views are prepared."""
 SHOWN = ("signs", "masks")
 """What the views show of an overlap; cosines come from the Gram matrix that the mix is made with."""
 
@@ -66,8 +68,10 @@ class OverlapController(QObject):
         self._soon.timeout.connect(self.refresh)
         self.links.changed.connect(self._mark)
         dock.visibilityChanged.connect(self._later)
-        workspace.modelsChanged.connect(self._load)
-        self._load()
+        self._calm = QTimer(self, interval=CALM_MS, singleShot=True)  # a row that is dropped next comes first
+        self._calm.timeout.connect(self._load)
+        workspace.modelsChanged.connect(self._calm.start)
+        self._calm.start()
         for signal in (workspace.store.recipeChanged, workspace.live.gramChanged, workspace.modelsChanged,
                        self.links.changed, workspace.settingsChanged):  # fmt: skip
             signal.connect(self._later)
@@ -80,9 +84,11 @@ class OverlapController(QObject):
     def _load(self) -> None:
         """Prepare what the views are counted and drawn with, before anybody asks for them."""
         inputs = self._workspace.inputs()
-        if inputs is not None and inputs.base is not None:
+        if QGuiApplication.mouseButtons() != Qt.MouseButton.NoButton:
+            self._calm.start()  # loading would make a fader stutter
+        elif inputs is not None and inputs.base is not None:
             self._workspace.runner.submit("Preparing the overlap views", lambda token: _prepared(inputs, token),
-                                          key="overlap prepared", lane="files", shown=False,
+                                          key="overlap prepared", lane="files", shown=False, background=True,
                                           failed=lambda _: None)  # fmt: skip  # whoever asks for the views is told
 
     def _mark(self) -> None:

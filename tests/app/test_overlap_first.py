@@ -39,11 +39,15 @@ def test_first_numbers_do_not_wait_for_other_work(
     settled(desk)
 
 
-def test_fingerprints_are_taken_when_models_are_there(desk: Desk, tmp_path: Path, settled: Settled) -> None:
+def test_fingerprints_are_taken_when_models_are_there_and_no_more_come(
+    desk: Desk, qtbot: QtBot, tmp_path: Path, settled: Settled
+) -> None:
     _loaded(desk, tmp_path, settled)
     inputs = desk.workspace.inputs()
     assert inputs is not None and inputs.base is not None
-    assert all((model.stamps, model.view) in _keys for model in (inputs.base, *inputs.experts))
+    models = (inputs.base, *inputs.experts)
+    assert not any(job.key == "overlap prepared" for job in desk.workspace.runner.jobs)  # the next drop comes first
+    qtbot.waitUntil(lambda: all((model.stamps, model.view) in _keys for model in models), timeout=20_000)
 
 
 def test_a_small_sample_says_how_small_it_is(desk: Desk, tmp_path: Path, settled: Settled) -> None:

@@ -188,7 +188,7 @@ def beside_the_tuner(desk: Desk, lateness: Beats, seconds: float) -> None:
     drag(desk, seconds)
     late("while a fader moves beside the tuner", lateness)
     tuner.keep()
-    turn(lambda: not desk.workspace.runner.is_busy, 120)
+    turn(lambda: not desk.workspace.runner.is_busy, 300)  # derivatives are filled anew at the tuned point
 
 
 def main() -> None:
