@@ -31,8 +31,14 @@ def leave(code: int) -> int:
     """End a command: threads have ended, files are closed, and taking torch apart would cost up to half a second."""
     if "torch" in sys.modules:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # nobody reads it any more
+            try:
                 stream.flush()
+            except BrokenPipeError:
+                pass  # nobody reads it any more
+            except OSError as error:  # a full disk: what was to be read is not there
+                code = code or 1
+                with suppress(OSError):
+                    os.write(2, f"mixdown: the output cannot be written: {error.strerror}\n".encode())
         os._exit(code)
     return code
 

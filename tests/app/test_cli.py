@@ -181,3 +181,29 @@ def test_links_between_documents_lead_somewhere() -> None:
     links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))]
     assert len(links) > 40
     assert [(page.name, link) for page, link in links if ":" not in link and not (page.parent / link).exists()] == []
+
+
+LEAVES = """
+import atexit, sys
+import main
+atexit.register(lambda: print("taken apart"))
+sys.modules["torch"] = sys
+sys.stdout.write("all of it")
+sys.exit(main.leave(3 if "three" in sys.argv else 0))
+"""
+
+
+def test_a_command_ends_at_once_with_all_that_it_said() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVES, "three"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "all of it", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_what_could_not_be_said_is_a_problem() -> None:
+    held = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", LEAVES], cwd=ROOT, env=held, stdout=full, stderr=subprocess.PIPE,
+                              check=False)  # fmt: skip
+    assert done.returncode == 1 and b"cannot be written" in done.stderr
