@@ -22,6 +22,7 @@ from engine.files.checkpoint import expand, open_checkpoint
 from engine.files.checks import check, check_buffers, check_values
 from engine.files.layout import describe
 from engine.files.model import Checkpoint
+from engine.methods import find
 from engine.progress import Token
 from engine.recipe.project import save_project
 from engine.recipe.recipe import Recipe
@@ -92,9 +93,11 @@ def _with_sets(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
     return workbench.apply_gains(recipe, arguments.gains, arguments.muted)
 
 
-def _load_engine(loaded: Future[ModuleType]) -> None:
-    """Import the half of the engine that needs torch (seconds), while the headers and hashes are read."""
+def _load_engine(loaded: Future[ModuleType], method: str) -> None:
+    """Import what merges while the headers and hashes are read; torch, which takes seconds, only where it is needed."""
     try:
+        if not find(method).host:
+            importlib.import_module("engine.merge.tensors")
         loaded.set_result(importlib.import_module("engine.export.folder"))
     except BaseException as error:
         loaded.set_exception(error)
@@ -103,7 +106,7 @@ def _load_engine(loaded: Future[ModuleType]) -> None:
 def _merge_one(recipe: Recipe, out: Path, arguments: argparse.Namespace, token: Token) -> dict[str, Any]:
     """Open, check, merge and write one recipe; returns the report."""
     engine = Future[ModuleType]()
-    threading.Thread(target=_load_engine, args=(engine,), daemon=True).start()
+    threading.Thread(target=_load_engine, args=(engine, recipe.method), daemon=True).start()
     opened = workbench.open_recipe(recipe)
     names = {e.id: e.name for e in recipe.experts}
     if not arguments.json:
@@ -133,7 +136,8 @@ def _merge_one(recipe: Recipe, out: Path, arguments: argparse.Namespace, token: 
         device = doctor.pick_device(arguments.device)
         known = workbench.origins(now, opened.inputs)
         done = export(plan, out, options=options, provenance=workbench.provenance(now, known), progress=token,
-                      device=device, threads=arguments.threads or None)  # fmt: skip
+                      device=device, threads=arguments.threads or None,
+                      recheck=lambda: workbench.recheck_inputs(now, opened.inputs, token))  # fmt: skip
         workbench.vouch(done.path, known)
         trouble = recording.leave_export(now, done, device, token)
     if trouble:

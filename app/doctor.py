@@ -7,7 +7,9 @@ import os
 import platform
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +62,26 @@ def pick_device(wanted: str) -> str:
     Raises:
         BadRecipe: if CUDA is asked for and there is none.
     """
+    if wanted == "cpu" or (wanted == "auto" and not _may_have_cuda()):
+        return "cpu"
     import torch
 
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise BadRecipe("There is no CUDA device.", hint="Use --device cpu, or install the CUDA build of torch 2.13.0.")
-    if wanted not in ("cpu", "cuda") and not wanted.startswith("cuda:"):
+    if wanted != "cuda" and not wanted.startswith("cuda:"):
         raise BadRecipe(f"There is no device {wanted!r}.", hint="Use auto, cpu or cuda.")
     return wanted
+
+
+def _may_have_cuda() -> bool:
+    """Whether torch could find a CUDA device: what can be told without loading it, which takes seconds."""
+    with suppress(PackageNotFoundError):
+        if version("torch").endswith("+cpu"):
+            return False
+    drivers = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, that of Windows for Linux, AMD's
+    return sys.platform != "linux" or any(map(os.path.exists, drivers))
 
 
 def known_devices() -> tuple[tuple[str, str], ...]:

@@ -152,7 +152,8 @@ def _load() -> None:
 
     served.serve()
     plugins.load()
-    import engine.export.folder  # noqa: F401  # with torch and everything else that takes its time
+    import engine.export.folder
+    import engine.merge.tensors  # noqa: F401  # torch, which takes its time
 
     remember_sketches()
 

@@ -25,8 +25,8 @@ from engine.files.layout import describe
 from engine.files.model import ITEM_BYTES, Checkpoint, TensorInfo
 from engine.files.reading import Reader
 from engine.merge.crew import Crew
-from engine.merge.dtypes import OVERFLOW, TORCH
-from engine.merge.load import Loader, fits
+from engine.merge.load import Loader
+from engine.merge.memory import OVERFLOW, fits
 from engine.merge.models import BASE, Models
 from engine.merge.plan import Plan, TensorJob
 from engine.merge.sink import MemorySink, Sink
@@ -177,17 +177,17 @@ class _Worker:
         """Base + gain x mask x multi, rounded once, as bytes."""
         multi = self._multi(job, start, stop)
         np.multiply(multi, np.unpackbits(packed, count=stop - start), out=multi)
-        kind = TORCH["F64" if multi.dtype == np.float64 else "F32"]
         if self._bundle.manifest.rescale:
             np.multiply(multi, self._gains[job.name], out=multi)
-        base = self._loader.values(BASE, job.name, start, stop, kind, 0)
+        base = self._loader.values(BASE, job.name, start, stop, wide=multi.dtype == np.float64)
         values = base.numpy()
         np.add(values, multi, out=values)
         if not fits(base, OVERFLOW[job.out_dtype]):
             raise NotFinite(f"The restored values are no numbers or too large for {job.out_dtype}.", where=job.name,
                             hint="The bundle or its base is damaged; get it again.")  # fmt: skip
-        self._loader.scratch.stored("out", job.out_dtype, stop - start).copy_(base)
-        return self._loader.scratch.raw("out", (stop - start) * ITEM_BYTES[job.out_dtype])
+        raw = self._loader.scratch.raw("out", (stop - start) * ITEM_BYTES[job.out_dtype])
+        self._loader.memory.narrow(base, job.out_dtype, raw)
+        return raw
 
     def _multi(self, job: TensorJob, start: int, stop: int) -> NDArray[Any]:
         """The multi-task vector of some weights, in an array that may be changed."""

@@ -8,18 +8,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from engine.errors import BadRecipe, NotFinite
 from engine.files.model import ITEM_BYTES
-from engine.merge.dtypes import OVERFLOW, TORCH
-from engine.merge.load import Loader, fits
+from engine.merge.load import Loader
+from engine.merge.memory import OVERFLOW, fits
 from engine.merge.plan import TensorJob
 from engine.merge.view import ModelView, shaped, spans
 from engine.methods.roles import lost
 from engine.methods.spec import Kernel
 from engine.progress import Progress
+from engine.steps import ops
+from engine.steps.ops import Array
 from engine.steps.view import Chunk
 
 Bytes = np.ndarray[Any, Any]
@@ -61,20 +61,20 @@ class Computer:
             merged = self._merged(chunk, stats)
         if self._plan.dropped.is_active:
             gone = lost(chunk.deltas, chunk.weights, chunk.span.names, self._plan.dropped)
-            merged = merged.masked_fill(gone, -0.0)  # added to any number, -0.0 keeps its bits
+            merged = ops.fill_where(ops.copied(merged), gone, -0.0)  # added to any number, -0.0 keeps its bits
         if self._plan.method.space == "delta":
-            merged = torch.add(chunk.base, merged, out=chunk.base)
+            merged = ops.add(chunk.base, merged, out=chunk.base)
         if not fits(merged, OVERFLOW[job.out_dtype]):
             raise self._loader.blame(job, start, stop)
         return self._rounded(merged, job.out_dtype)
 
-    def _merged(self, chunk: Chunk, stats: object) -> Tensor:
+    def _merged(self, chunk: Chunk, stats: object) -> Array:
         """What the kernel makes of a chunk, (n,)."""
         method, shape = self._plan.method, chunk.span.shape
         base, *deltas = (shaped(x, shape, method.scope) for x in (chunk.base, *chunk.deltas))
         extra = {"base": base, "span": chunk.span, "stats": stats}
         asked = {key: value for key, value in extra.items() if key in method.wants}
-        merged: Tensor = method.merge(tuple(deltas), chunk.weights, **self._plan.params, **asked)
+        merged: Array = method.merge(tuple(deltas), chunk.weights, **self._plan.params, **asked)
         if merged.shape != base.shape:
             raise BadRecipe(
                 f"{method.title} turns shape {list(base.shape)} into {list(merged.shape)}.",
@@ -83,22 +83,21 @@ class Computer:
             )
         return merged.reshape(-1)
 
-    def _calibrated(self, job: TensorJob, chunk: Chunk, stats: object) -> Tensor:
+    def _calibrated(self, job: TensorJob, chunk: Chunk, stats: object) -> Array:
         """The same for a whole matrix, piece by piece, and then post-processed: (n,)."""
         pieces = [
             self._merged(part_of(chunk, start, stop), stats)
             for _, start, stop in spans(job, self._loader.chunk, self._plan.method.scope)
         ]
-        merged = torch.cat(pieces) if pieces else torch.zeros_like(chunk.base)
+        merged = self._loader.memory.joined(pieces) if pieces else ops.zeros_like(chunk.base)
         return post_processed(chunk, merged, self._plan.params)
 
     def _copied(self, job: TensorJob, start: int, stop: int) -> Bytes:
         """Copied bytes; converted when the output dtype differs."""
         if job.dtype == job.out_dtype:
             return self._loader.read_bytes(job, start, stop)
-        wide = torch.float64 if job.dtype == "F64" else torch.float32
-        values = self._loader.values(job.source, job.name, start, stop, wide, 0)
-        finite = values[torch.isfinite(values)]
+        values = self._loader.values(job.source, job.name, start, stop, wide=job.dtype == "F64")
+        finite = values[(values - values) == 0]  # neither NaN nor infinite
         if not fits(finite, OVERFLOW[job.out_dtype]):
             raise NotFinite(
                 f"Values of {self._plan.models.name(job.source)} are too large for {job.out_dtype}.",
@@ -107,18 +106,16 @@ class Computer:
             )
         return self._rounded(values, job.out_dtype)
 
-    def _rounded(self, values: Tensor, dtype: str) -> Bytes:
+    def _rounded(self, values: Array, dtype: str) -> Bytes:
         """The one rounding, to host bytes."""
-        count = values.numel()
-        if values.dtype is TORCH[dtype] and values.device.type == "cpu" and values.is_contiguous():
-            as_numpy: Bytes = values.numpy()
-            return as_numpy.view(np.uint8)
-        if count > self._loader.chunk:
-            rounded: Bytes = values.to(TORCH[dtype]).cpu().view(torch.uint8).numpy()
-            return rounded
-        scratch = self._loader.scratch
-        scratch.stored("out", dtype, count).copy_(values)
-        return scratch.raw("out", count * ITEM_BYTES[dtype])
+        memory, count = self._loader.memory, len(values)
+        direct = memory.direct(values, dtype)
+        if direct is not None:
+            return direct
+        size = count * ITEM_BYTES[dtype]
+        raw = self._loader.scratch.raw("out", size) if count <= self._loader.chunk else memory.room(size)
+        memory.narrow(values, dtype, raw)
+        return raw
 
 
 def part_of(chunk: Chunk, start: int, stop: int) -> Chunk:
@@ -127,7 +124,7 @@ def part_of(chunk: Chunk, start: int, stop: int) -> Chunk:
     return Chunk(replace(chunk.span, start=start, stop=stop), chunk.base[start:stop], deltas, chunk.weights)
 
 
-def post_processed(chunk: Chunk, merged: Tensor, params: Mapping[str, Any]) -> Tensor:
+def post_processed(chunk: Chunk, merged: Array, params: Mapping[str, Any]) -> Array:
     """The merged task vector of a matrix after the processor that the parameters name: (n,).
 
     Args:
@@ -138,10 +135,10 @@ def post_processed(chunk: Chunk, merged: Tensor, params: Mapping[str, Any]) -> T
     from engine.methods.post import calibrate
 
     base, total, *deltas = (shaped(x, chunk.span.shape, "tensor") for x in (chunk.base, merged, *chunk.deltas))
-    if not total.numel() or params["post"] == "none":
+    if not len(merged) or params["post"] == "none":
         return merged
     given = {name.removeprefix("post_"): value for name, value in params.items() if name.startswith("post_")}
-    processed: Tensor = calibrate(base, tuple(deltas), chunk.weights, total, name=chunk.span.tensor, **given)
+    processed: Array = calibrate(base, tuple(deltas), chunk.weights, total, name=chunk.span.tensor, **given)
     return processed.reshape(-1)
 
 

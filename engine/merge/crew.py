@@ -14,8 +14,6 @@ from functools import cache
 from types import TracebackType
 from typing import Generic, TypeVar
 
-import torch
-
 from engine.progress import Progress
 
 U = TypeVar("U")
@@ -57,12 +55,23 @@ class Crew:
     torch spreads every operation over all cores by default; with several workers that costs more than it
     gains. The number of torch threads is a property of the calling thread, so every worker sets its own to
     one; what torch remembers for threads to come is put back at once.
+
+    Args:
+        threads: How many; None for `default_threads`.
+        host: Whether the work needs no torch.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, *, host: bool = False) -> None:
         keep_pages()
         self.threads = threads or default_threads()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="merge")
+        if not host:
+            self._calm_torch()
+
+    def _calm_torch(self) -> None:
+        """Let every worker compute with one thread."""
+        import torch
+
         barrier = threading.Barrier(self.threads)
 
         def limit() -> None:

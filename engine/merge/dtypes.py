@@ -1,4 +1,4 @@
-"""The torch side of safetensors dtypes, and which float values each can hold."""
+"""The torch side of safetensors dtypes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,3 @@ TORCH = MappingProxyType({
     "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8, "BOOL": torch.bool,
 })  # fmt: skip
 """torch dtype of every safetensors dtype that Mixdown reads."""
-
-OVERFLOW = MappingProxyType({
-    "F64": float("inf"), "F32": 2.0**128 - 2.0**103, "F16": 65520.0, "BF16": 2.0**128 - 2.0**119,
-    "F8_E4M3": 464.0, "F8_E5M2": 61440.0,
-})  # fmt: skip
-"""Smallest magnitude that rounds to infinity (or to NaN, for F8_E4M3) when stored in a dtype."""

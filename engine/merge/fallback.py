@@ -7,11 +7,10 @@ not on the device either. What the sink had taken is written again from its star
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from engine.errors import NotEnoughMemory
 from engine.merge import run
@@ -20,6 +19,9 @@ from engine.merge.plan import Plan
 from engine.merge.run import CHUNK, MergeReport
 from engine.merge.sink import MemorySink, Sink
 from engine.progress import Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SMALLER, ON_CPU = "less memory", "on the cpu"
 """Notes of a report: how many attempts were made in less memory, and that the last one ran on the CPU."""
@@ -52,7 +54,8 @@ def attempts(device: str, chunk: int, threads: int) -> Iterator[Attempt]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory, of the computer or of a GPU, ran out."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
 
@@ -126,7 +129,8 @@ def _tried(
     """One attempt; a later one first gives back what the one before held."""
     if failed:
         gc.collect()
-        if torch.cuda.is_available():
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
             try:
                 torch.cuda.empty_cache()
             except RuntimeError:  # the device is lost

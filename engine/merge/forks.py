@@ -29,7 +29,6 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import torch
 
 from engine.errors import MixdownError
 from engine.merge.sink import Buffer
@@ -184,7 +183,8 @@ def _serve(work: Work[U], line: Connection, shared: memoryview) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what they mean
         signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
     write = _Writer(line, shared)
     with suppress(EOFError, ConnectionError):  # the parent is gone, or needs no more
         while True:
@@ -211,30 +211,47 @@ def _sendable(error: BaseException) -> BaseException:
 
 
 class _Writer:
-    """Hands bytes to the parent through slots of shared memory; it waits only when all slots are in use."""
+    """Hands bytes to the parent through slots of shared memory, as many at once as lie side by side and fit.
+
+    It waits only when all slots are in use.
+    """
 
     def __init__(self, line: Connection, shared: memoryview) -> None:
         self._line = line
         self._shared = shared
         self._sent = 0
         self._waiting = 0
+        self._job = self._end = self._filled = 0  # of the slot that is being filled: up to where in which job
 
     def __call__(self, job: int, offset: int, buffer: Buffer) -> None:
         """Hand over bytes of any number."""
         data = (buffer.data if isinstance(buffer, np.ndarray) else buffer).cast("B")
-        for start in range(0, len(data), _SLOT_BYTES):
-            piece = data[start : start + _SLOT_BYTES]
-            if self._waiting == _SLOTS:
+        while len(data):
+            if self._filled == _SLOT_BYTES or (job, offset) != (self._job, self._end):
+                self._send()
+                self._job = job
+            if not self._filled and self._waiting == _SLOTS:
                 self._taken()
-            slot = self._sent % _SLOTS
-            self._shared[slot * _SLOT_BYTES : slot * _SLOT_BYTES + len(piece)] = piece
-            self._line.send(("bytes", (slot, job, offset + start, len(piece))))
-            self._sent, self._waiting = self._sent + 1, self._waiting + 1
+            piece = data[: _SLOT_BYTES - self._filled]
+            start = self._sent % _SLOTS * _SLOT_BYTES + self._filled
+            self._shared[start : start + len(piece)] = piece
+            self._filled += len(piece)
+            offset += len(piece)
+            self._end = offset
+            data = data[len(piece) :]
 
     def settle(self) -> None:
         """Wait until everything was taken."""
+        self._send()
         while self._waiting:
             self._taken()
+
+    def _send(self) -> None:
+        """Give the slot away, if there is anything in it, and have another."""
+        if self._filled:
+            slot = self._sent % _SLOTS
+            self._line.send(("bytes", (slot, self._job, self._end - self._filled, self._filled)))
+            self._sent, self._waiting, self._filled = self._sent + 1, self._waiting + 1, 0
 
     def _taken(self) -> None:
         self._line.recv()

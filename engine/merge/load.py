@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from math import isfinite
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from engine.errors import NotFinite
 from engine.files.model import ITEM_BYTES, TensorInfo
 from engine.files.reading import Reader
-from engine.merge.dtypes import TORCH
+from engine.merge.memory import HOST, Memory, all_finite, memory
 from engine.merge.models import BASE
 from engine.merge.plan import Plan, TensorJob
 from engine.merge.recall import SHARED, Recall
+from engine.steps.ops import Array
 from engine.steps.view import BLOCK, Chunk, Span
 
 BUDGET = 12 << 20
 """Bytes of float chunks that one thread may hold; with many experts the chunks get smaller, not the memory larger."""
 
+HOST_CHUNK = 1 << 17
+"""Most elements of a numpy chunk: all that an operation touches is then in the processor's own cache."""
 
 GPU_FACTOR = 32
 """How many times larger chunks are on a GPU: a kernel call costs as much as a million elements there."""
@@ -34,11 +35,13 @@ GPU_FACTOR = 32
 def chunk_elements(chunk: int, experts: int, device: str = "cpu") -> int:
     """Elements of a chunk: a multiple of `BLOCK`, at most `chunk` and what `BUDGET` allows for T experts.
 
-    On a GPU both are `GPU_FACTOR` times as large; the merged bytes do not depend on it.
+    On a GPU both are `GPU_FACTOR` times as large, and numpy's are at most `HOST_CHUNK`; the merged bytes do not
+    depend on it.
     """
-    factor = 1 if device == "cpu" else GPU_FACTOR
+    factor = 1 if device in ("cpu", HOST) else GPU_FACTOR
+    most = min(chunk, HOST_CHUNK) if device == HOST else factor * chunk
     fits = factor * BUDGET // (4 * (experts + 2))
-    return max(BLOCK, min(factor * chunk, fits) // BLOCK * BLOCK)
+    return max(BLOCK, min(most, fits) // BLOCK * BLOCK)
 
 
 RESIDENT = 64 << 20
@@ -51,63 +54,86 @@ class Scratch:
 
     Args:
         elements: Largest number of elements in a chunk.
-        device: Where float chunks live.
+        where: What memory float chunks live in.
         rows: Float buffers that lie side by side in memory, so that they can be seen as one matrix.
     """
 
-    def __init__(self, elements: int, device: str, rows: int = 1) -> None:
+    def __init__(self, elements: int, where: Memory, rows: int = 1) -> None:
         self._elements = elements
-        self._device = device
+        self._where = where
         self._rows = rows
-        self._floats: dict[torch.dtype, Tensor] = {}
-        self._whole: Tensor | None = None
+        self._floats: dict[bool, Array] = {}
+        self._whole: Array | None = None
         self._raw: dict[str, np.ndarray[Any, Any]] = {}
-        self._stored: dict[tuple[str, str], Tensor] = {}
 
-    def floats(self, row: int, dtype: torch.dtype, count: int) -> Tensor:
+    def floats(self, row: int, wide: bool, count: int) -> Array:
         """Row `row` of the float buffers, (count,); what is larger than a chunk gets memory of its own."""
         if count > self._elements:
-            return torch.empty(count, dtype=dtype, device=self._device)
-        return self.matrix(dtype, count)[row]
+            return self._where.floats(count, wide=wide)
+        if wide not in self._floats:
+            self._floats[wide] = self._where.floats(self._rows, self._elements, wide=wide)
+        return self._floats[wide][row, :count]
 
-    def matrix(self, dtype: torch.dtype, count: int) -> Tensor:
-        """The float buffers together, (rows, count) of at most a chunk."""
-        if dtype not in self._floats:
-            self._floats[dtype] = torch.empty((self._rows, self._elements), dtype=dtype, device=self._device)
-        return self._floats[dtype][:, :count]
-
-    def whole(self, count: int) -> Tensor:
+    def whole(self, count: int) -> Array:
         """Buffers for all of a tensor, (rows, count) float32; at most `RESIDENT` bytes."""
         if self._whole is None:  # memory is taken only as far as it is used
-            self._whole = torch.empty(RESIDENT // 4, dtype=torch.float32, device=self._device)
-        return self._whole[: self._rows * count].view(self._rows, count)
+            self._whole = self._where.floats(RESIDENT // 4)
+        return self._whole[: self._rows * count].reshape(self._rows, count)
+
+    def resident(self) -> np.ndarray[Any, Any]:
+        """Host bytes for all of a tensor of all models: (RESIDENT,) uint8."""
+        if "resident" not in self._raw:  # memory is taken only as far as it is used
+            self._raw["resident"] = self._where.room(RESIDENT)
+        return self._raw["resident"]
 
     def raw(self, purpose: str, count: int) -> np.ndarray[Any, Any]:
         """Host bytes for "in" or "out", (count,) uint8."""
         if purpose not in self._raw:
-            self._raw[purpose] = _host_bytes(8 * self._elements, self._device)
+            self._raw[purpose] = self._where.room(8 * self._elements)
         return self._raw[purpose][:count]
 
-    def stored(self, purpose: str, dtype: str, count: int) -> Tensor:
-        """The same host bytes as a tensor of a stored dtype, (count,)."""
-        key = (purpose, dtype)
-        if key not in self._stored:
-            self._stored[key] = torch.from_numpy(self.raw(purpose, 8 * self._elements)).view(TORCH[dtype])
-        return self._stored[key][:count]
 
+@dataclass(slots=True)
+class _Held:
+    """One tensor of all models in memory.
 
-def _host_bytes(count: int, device: str) -> np.ndarray[Any, Any]:
-    """Memory that is read into and written from, (count,) uint8: pinned where a GPU takes it.
-
-    Every worker has its own, so that one reads the disk while the GPU copies from or to another's.
+    Attributes:
+        job: Which tensor.
+        rows: Base and task vectors, (1 + T, n) floats; None where the stored bytes are held.
+        raws: The stored bytes of each model that has the tensor, by its index; they take half the room of floats,
+            and making floats of them again, in the processor's cache, is faster than fetching floats from memory.
+        checked: Where chunks begin whose numbers were seen to be finite.
     """
-    if device == "cpu":
-        return np.empty(count, np.uint8)
-    pinned: np.ndarray[Any, Any] = torch.empty(count, dtype=torch.uint8, pin_memory=True).numpy()
-    return pinned
+
+    job: TensorJob
+    rows: Array | None = None
+    raws: dict[int, np.ndarray[Any, Any]] = field(default_factory=dict)
+    checked: set[int] = field(default_factory=set)
 
 
-_Held = tuple[TensorJob, Tensor]
+_Source = tuple[int, Reader, TensorInfo]
+"""A model's index, what reads it, and the tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Supply:
+    """What the chunks of one tensor are made of.
+
+    Attributes:
+        wide: Whether in float64: any model stores this tensor so.
+        base: Where the base's values come from; None for zeros.
+        experts: Where those of the used experts come from; None where the base's count.
+        keys: Content keys of the used experts.
+        names: Their names.
+        twin: The tensor whose random masks this one has, too.
+    """
+
+    wide: bool
+    base: _Source | None
+    experts: tuple[_Source | None, ...]
+    keys: tuple[str, ...]
+    names: tuple[str, ...]
+    twin: str
 
 
 class Loader:
@@ -118,7 +144,7 @@ class Loader:
 
     Args:
         plan: Whose models are read.
-        device: "cpu" or "cuda"; where chunks are handed out.
+        device: "cpu" or "cuda" for torch tensors, `HOST` for numpy arrays.
         chunk: Wanted elements of a chunk.
         recall: What is remembered of the models.
         check: Whether `load` looks for NaN and infinity (else the caller does).
@@ -130,10 +156,12 @@ class Loader:
         self.plan = plan
         self.device = device
         self.recall = recall
+        self.memory = memory(device)
         self.chunk = chunk_elements(chunk, len(plan.models.experts), device)
         self._readers: dict[int, Reader] = {}
         self._open = ExitStack()
         self._local = threading.local()
+        self._supplies: dict[str, _Supply] = {}
         self._check_finite = check and plan.method.live != "linear"
         self._checked = 0.0
 
@@ -154,7 +182,7 @@ class Loader:
         """The calling thread's buffers."""
         scratch: Scratch | None = getattr(self._local, "scratch", None)
         if scratch is None:
-            scratch = self._local.scratch = Scratch(self.chunk, self.device, len(self.plan.models.experts) + 1)
+            scratch = self._local.scratch = Scratch(self.chunk, self.memory, len(self.plan.models.experts) + 1)
         return scratch
 
     def advise(self, job: TensorJob) -> None:
@@ -184,40 +212,63 @@ class Loader:
         self._readers[job.source].read_into(info, start, stop - start, raw)
         return raw
 
-    def values(self, index: int, name: str, start: int, stop: int, dtype: torch.dtype, row: int) -> Tensor:
+    def values(self, index: int, name: str, start: int, stop: int, *, wide: bool = False, row: int = 0) -> Array:
         """Elements `start` to `stop` of one model's tensor as floats in buffer `row`, (n,) on the device."""
-        return self._fill(self.scratch.floats(row, dtype, stop - start), index, name, start)
+        source = index, self._readers[index], self._need(index, name)
+        return self._fill(self.scratch.floats(row, wide, stop - start), source, start)
 
-    def _fill(self, target: Tensor, index: int, name: str, start: int) -> Tensor:
+    def _fill(self, target: Array, source: _Source, start: int) -> Array:
         """The target, (n,), filled with elements of one model's tensor from `start` on."""
-        info = self._need(index, name)
-        for first in range(0, target.numel(), self.chunk):
-            self._read(self._readers[index], info, start + first, target[first : first + self.chunk])
+        count = len(target)
+        if count <= self.chunk:
+            self._read(*source[1:], start, target)
+        else:
+            for first in range(0, count, self.chunk):
+                self._read(*source[1:], start + first, target[first : first + self.chunk])
         return target
 
-    def _read(self, reader: Reader, info: TensorInfo, start: int, out: Tensor) -> None:
+    def _read(self, reader: Reader, info: TensorInfo, start: int, out: Array) -> None:
         """Fill `out`, (n,) of at most a chunk, with a tensor's elements from `start` on."""
-        count = out.numel()
-        if TORCH[info.dtype] is out.dtype and out.device.type == "cpu":
-            reader.read_into(info, start, count, out.numpy())
+        direct = self.memory.direct(out, info.dtype)
+        if direct is not None:
+            reader.read_into(info, start, len(out), direct)
             return
-        raw = self.scratch.raw("in", count * ITEM_BYTES[info.dtype])
-        reader.read_into(info, start, count, raw)
-        out.copy_(self.scratch.stored("in", info.dtype, count))
+        raw = self.scratch.raw("in", len(out) * ITEM_BYTES[info.dtype])
+        reader.read_into(info, start, len(out), raw)
+        self.memory.widen(raw, info.dtype, out)
 
     def keep(self, job: TensorJob) -> None:
         """Read a tensor of all models at once and hand out pieces of it until `drop`, if it is small enough."""
         held: _Held | None = getattr(self._local, "held", None)
-        if (held is None or held[0] is not job) and self.keeps(job):
-            rows = self.scratch.whole(job.numel)
-            for start in range(0, job.numel, self.chunk):
-                self._load(job, start, list(rows[:, start : start + self.chunk]))
-            self._local.held = (job, rows)
+        if (held is not None and held.job is job) or not self.keeps(job):
+            return
+        if self.device == HOST:
+            self._local.held = _Held(job, raws=self._stored(job))
+            return
+        rows = self.scratch.whole(job.numel)
+        for start in range(0, job.numel, self.chunk):
+            self._load(job, start, list(rows[:, start : start + self.chunk]))
+        self._local.held = _Held(job, rows)
+
+    def _stored(self, job: TensorJob) -> dict[int, np.ndarray[Any, Any]]:
+        """The stored bytes of a tensor of each model that has it, side by side in this thread's memory."""
+        supply, raws, done = self._supply(job), {}, 0
+        room = self.scratch.resident()
+        for index, reader, info in filter(None, (supply.base, *supply.experts)):
+            raws[index] = room[done : done + info.size_bytes]
+            reader.read_into(info, 0, info.numel, raws[index])
+            done += info.size_bytes
+        return raws
 
     def keeps(self, job: TensorJob) -> bool:
         """Whether `keep` keeps a tensor."""
-        small = 4 * (len(self.plan.models.experts) + 1) * job.numel <= RESIDENT
-        return small and self._dtype(job) is torch.float32
+        supply, models = self._supply(job), len(self.plan.models.experts) + 1
+        size = (
+            max(ITEM_BYTES[info.dtype] for _, _, info in filter(None, (supply.base, *supply.experts)))
+            if self.device == HOST
+            else 4
+        )
+        return models * size * job.numel <= RESIDENT and not supply.wide
 
     def drop(self) -> None:
         """Keep nothing any more."""
@@ -237,45 +288,90 @@ class Loader:
         Raises:
             NotFinite: for a NaN or infinity, unless the method is linear (then the result shows it).
         """
-        models, held = self.plan.models, getattr(self._local, "held", None)
-        if held is not None and held[0] is job:
-            rows = list(held[1][:, start:stop])
+        supply, held = self._supply(job), self._held(job)
+        if held is not None and held.rows is not None:
+            rows = list(held.rows[:, start:stop])
         else:
-            dtype = self._dtype(job)
-            rows = [self.scratch.floats(row, dtype, stop - start) for row in range(1 + len(job.used))]
-            self._load(job, start, rows)
-        keys = tuple(models.keys[t] for t in job.used)
-        names = tuple(models.names[t] for t in job.used)
-        twin = self.plan.twins.get(job.name, "")
-        span = Span(job.name, start, stop, job.shape, keys, names, self.plan.recipe.seed, twin)
+            rows = [self.scratch.floats(row, supply.wide, stop - start) for row in range(1 + len(job.used))]
+            self._load(job, start, rows, held)
+        span = Span(job.name, start, stop, job.shape, supply.keys, supply.names, self.plan.recipe.seed, supply.twin)
         return Chunk(span, rows[0], tuple(rows[1 : 1 + len(job.used)]), job.weights)
 
-    def _load(self, job: TensorJob, start: int, rows: Sequence[Tensor]) -> None:
+    def sample(self, job: TensorJob, start: int, stop: int, stride: int) -> tuple[Array, ...]:
+        """Every stride-th number of the used experts' task vectors (or weights) in a span; arguments as for `load`."""
+        held = self._held(job)
+        if held is None or held.rows is not None:
+            return tuple(x[::stride] for x in self.load(job, start, stop).deltas)
+        rows = [self.memory.floats(-(-(stop - start) // stride)) for _ in range(1 + len(job.used))]
+        self._assemble(job, rows, lambda row, source: self._widen(row, source, held, slice(start, stop, stride)))
+        return tuple(rows[1:])
+
+    def _held(self, job: TensorJob) -> _Held | None:
+        held: _Held | None = getattr(self._local, "held", None)
+        return held if held is not None and held.job is job else None
+
+    def _widen(self, row: Array, source: _Source, held: _Held, part: slice) -> None:
+        """Fill a row, (n,), with a part of a tensor whose bytes are held."""
+        index, _, info = source
+        stored = held.raws[index].view(f"u{ITEM_BYTES[info.dtype]}")[part]
+        self.memory.widen(np.ascontiguousarray(stored).view(np.uint8), info.dtype, row)
+
+    def _load(self, job: TensorJob, start: int, rows: Sequence[Array], held: _Held | None = None) -> None:
         """Fill rows, (n,) each, with the base and the used experts' task vectors (or weights) from `start` on."""
-        plan, base = self.plan, rows[0]
-        reads = plan.reads(job) if job.action == "merge" else (BASE, *job.used)
-        if BASE in reads and plan.models.base is not None:
-            self._fill(base, BASE, job.name, start)
+        base, used = rows[0], rows[1 : 1 + len(job.used)]
+        if held is None:
+            self._assemble(job, rows, lambda row, source: self._fill(row, source, start))
         else:
-            base.zero_()
-        delta = plan.method.space == "delta"
-        for row, expert in enumerate(job.used, 1):
-            if plan.models.info(expert, job.name) is None:
-                rows[row].zero_() if delta else rows[row].copy_(base)
+            part = slice(start, start + len(base))
+            self._assemble(job, rows, lambda row, source: self._widen(row, source, held, part))
+            if start in held.checked:
+                return
+            held.checked.add(start)
+        checked = used if self.plan.method.space == "delta" else (base, *used)
+        if self._check_finite and not all(map(all_finite, checked)):
+            raise self.blame(job, start, start + len(base))
+
+    def _assemble(self, job: TensorJob, rows: Sequence[Array], fill: Callable[[Array, _Source], object]) -> None:
+        """Have the rows filled with stored numbers, and make task vectors of them if the method wants these."""
+        supply, base, used = self._supply(job), rows[0], rows[1 : 1 + len(job.used)]
+        delta = self.plan.method.space == "delta"
+        if supply.base is not None:
+            fill(base, supply.base)
+        else:
+            base[:] = 0
+        for row, source in zip(used, supply.experts, strict=True):
+            if source is None:
+                row[:] = 0 if delta else base
                 continue
-            self._fill(rows[row], expert, job.name, start)
+            fill(row, source)
             if delta:
-                torch.sub(rows[row], base, out=rows[row])
-        used = rows[1 : 1 + len(job.used)]
-        if self._check_finite and not all(map(all_finite, used if delta else (base, *used))):
-            raise self.blame(job, start, start + base.numel())
+                row -= base
+
+    def _supply(self, job: TensorJob) -> _Supply:
+        """What a tensor's chunks are made of; looked up once, since there are many of them."""
+        found = self._supplies.get(job.name)
+        return found if found is not None else self._supplies.setdefault(job.name, self._supplied(job))
+
+    def _supplied(self, job: TensorJob) -> _Supply:
+        plan, models = self.plan, self.plan.models
+        reads = plan.reads(job) if job.action == "merge" else (BASE, *job.used)
+        infos = {index: models.info(index, job.name) for index in (BASE, *job.used)}
+        sources = {i: None if info is None else (i, self._readers[i], info) for i, info in infos.items()}
+        return _Supply(
+            wide=any(info is not None and info.dtype == "F64" for info in infos.values()),
+            base=sources[BASE] if BASE in reads else None,
+            experts=tuple(sources[t] for t in job.used),
+            keys=tuple(models.keys[t] for t in job.used),
+            names=tuple(models.names[t] for t in job.used),
+            twin=plan.twins.get(job.name, ""),
+        )
 
     def blame(self, job: TensorJob, start: int, stop: int) -> NotFinite:
         """The error that names the model with NaN or infinite values, or says that the merge overflows."""
         for index in (BASE, *job.used):
             if self.plan.models.info(index, job.name) is None:
                 continue
-            bad = int((~torch.isfinite(self.values(index, job.name, start, stop, self._dtype(job), 0))).sum())
+            bad = self.memory.count_bad(self.values(index, job.name, start, stop, wide=self._supply(job).wide))
             if bad:
                 return NotFinite(
                     f"{self.plan.models.name(index)} has NaN or infinite values here ({bad:,} near element {start:,}).",
@@ -288,26 +384,8 @@ class Loader:
             hint="Lower the coefficients or export in a wider dtype (F32 or BF16).",
         )
 
-    def _dtype(self, job: TensorJob) -> torch.dtype:
-        """float32, or float64 if any model stores this tensor so."""
-        infos = (self.plan.models.info(index, job.name) for index in (BASE, *job.used))
-        return torch.float64 if any(info is not None and info.dtype == "F64" for info in infos) else torch.float32
-
     def _need(self, index: int, name: str) -> TensorInfo:
         info = self.plan.models.info(index, name)
         if info is None:
             raise KeyError(name)
         return info
-
-
-def all_finite(values: Tensor) -> bool:
-    """Whether no element is NaN or infinite; one pass, no temporary: their sum would be, too."""
-    return isfinite(values.sum().item()) or fits(values, float("inf"))
-
-
-def fits(values: Tensor, limit: float) -> bool:
-    """Whether all elements lie strictly between -limit and limit; False for NaN."""
-    if values.numel() == 0:
-        return True
-    low, high = torch.aminmax(values)
-    return bool(-limit < low.item() and high.item() < limit)

@@ -7,19 +7,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from engine.files.model import ITEM_BYTES
 from engine.merge import forks
 from engine.merge.compute import Computer, call_statistic
 from engine.merge.crew import Crew, Gate
 from engine.merge.load import Loader
+from engine.merge.memory import HOST, home
 from engine.merge.plan import Plan, TensorJob
 from engine.merge.recall import survey_key
 from engine.merge.sink import Buffer, MemorySink, Sink
 from engine.merge.view import ModelView, spans
 from engine.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK = 1 << 19
 """Default number of elements in a chunk (an upper bound, see `load.chunk_elements`)."""
@@ -27,6 +30,7 @@ CHUNK = 1 << 19
 Unit = tuple[TensorJob, int, int]
 """A tensor, or a piece of it: its first element and the one after its last."""
 
+_UNIT = 1 << 20  # elements that a worker takes at once, in chunks of what its memory likes
 _AHEAD = 3
 _CHECK_S = 0.2
 
@@ -72,7 +76,7 @@ def merge(
         plan: What to do.
         sink: Takes the bytes, from several threads.
         progress: Told the bytes read; pauses and cancels.
-        device: "cpu" or "cuda".
+        device: "cpu" or "cuda". On the CPU numpy does what it can (`engine.merge.memory.suits_host`), torch the rest.
         threads: Worker threads; None for one a core.
         chunk: Most elements that are computed at once.
         stats: Result of an earlier `survey` of this plan; None to make it now if the method has one.
@@ -84,7 +88,8 @@ def merge(
     """
     progress = progress or Silent()
     started = time.monotonic()
-    with Loader(plan, device, chunk) as loader, Crew(threads) as crew:
+    place = home(plan, device)
+    with Loader(plan, place, chunk) as loader, Crew(threads, host=place == HOST) as crew:
         loader.check_unchanged()
         if stats is None:
             stats = _survey(loader, crew, progress)
@@ -117,7 +122,8 @@ def survey(
     Raises:
         MixdownError: as `merge` does.
     """
-    with Loader(plan, device, chunk) as loader, Crew(threads) as crew:
+    place = home(plan, device)
+    with Loader(plan, place, chunk) as loader, Crew(threads, host=place == HOST) as crew:
         return _survey(loader, crew, progress or Silent())
 
 
@@ -191,7 +197,7 @@ class _Run:
         for position, job in enumerate(whole):
             yield self._begun(whole, position, job), 0, job.numel
         for position, job in enumerate(jobs):
-            yield from spans(self._begun(jobs, position, job), self._loader.chunk, self._plan.scope(job))
+            yield from spans(self._begun(jobs, position, job), max(_UNIT, self._loader.chunk), self._plan.scope(job))
 
     def _is_whole(self, job: TensorJob) -> bool:
         """Whether a tensor is measured before it is merged, or must be merged at once."""
@@ -221,7 +227,8 @@ class _Run:
         """Compute a unit; returns the note of its statistics, if it has some of its own."""
         job = unit[0]
         if not self._is_whole(job):
-            self._chunk(unit, self._stats, write)
+            for span in spans(job, self._loader.chunk, self._plan.scope(job), unit[1:]):
+                self._chunk(span, self._stats, write)
             return ""
         try:
             stats = self._computer.measure(job, self._progress)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from engine.merge.dtypes import TORCH
 from engine.merge.plan import Plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Buffer = memoryview | np.ndarray[Any, Any]
 
@@ -29,6 +29,10 @@ class MemorySink:
     """
 
     def __init__(self, plan: Plan) -> None:
+        import torch
+
+        from engine.merge.dtypes import TORCH
+
         self.tensors: dict[str, Tensor] = {}
         self._bytes: list[np.ndarray[Any, Any]] = []
         for job in plan.jobs:

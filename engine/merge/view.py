@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import TypeVar
 
-from torch import Tensor
-
 from engine.merge.crew import Crew
 from engine.merge.load import Loader
 from engine.merge.plan import TensorJob
 from engine.merge.recall import sketch_keys
 from engine.methods.spec import Scope
 from engine.progress import Progress
+from engine.steps.ops import Array
 from engine.steps.select import Sketch
 from engine.steps.view import Chunk
 
@@ -83,6 +82,14 @@ class ModelView:
         self._progress.begin(self.numel, f"Measuring the models (pass {self._passes})", "weights")
         return self._crew.map(self._spans(), work)
 
+    def sample(self, stride: int) -> Iterator[tuple[Array, ...]]:
+        """Every stride-th element of all task vectors of each chunk, in order."""
+        for job in self._jobs:
+            self._loader.keep(job)
+        for span in self._spans():
+            self._progress.check()
+            yield self._loader.sample(*span, stride)
+
     def recall(self, make: Callable[[], tuple[Sketch, ...] | None]) -> tuple[Sketch, ...] | None:
         """Sketches of all experts' task vectors: remembered ones if the files are the same, else by `make`."""
         store, keys = self._loader.recall, sketch_keys(self._loader.plan, self._jobs)
@@ -102,22 +109,26 @@ class ModelView:
             yield from spans(job, self._loader.chunk)
 
 
-def spans(job: TensorJob, chunk: int, scope: Scope = "element") -> Iterator[tuple[TensorJob, int, int]]:
-    """Cut a tensor into chunks: at multiples of the block size, between rows, or not at all.
+def spans(
+    job: TensorJob, chunk: int, scope: Scope = "element", part: tuple[int, int] | None = None
+) -> Iterator[tuple[TensorJob, int, int]]:
+    """Cut a tensor, or a part that starts and ends at such cuts: at multiples of the block, between rows, not at all.
 
     Args:
         job: The tensor.
         chunk: Wanted elements of a chunk; a row or tensor that has more is not cut.
         scope: What must stay together.
+        part: First element and the one after the last; all if None.
     """
     total = job.numel
+    first, last = part or (0, total)
     if scope == "rows" and total:
         row = row_elements(job.shape)
         chunk = max(1, chunk // row) * row
     elif scope == "tensor":
         chunk = max(total, 1)
-    for start in range(0, total, chunk):
-        yield job, start, min(start + chunk, total)
+    for start in range(first, last, chunk):
+        yield job, start, min(start + chunk, last)
 
 
 def row_elements(shape: tuple[int, ...]) -> int:
@@ -125,8 +136,8 @@ def row_elements(shape: tuple[int, ...]) -> int:
     return prod(shape[1:]) if len(shape) > 1 else prod(shape)
 
 
-def shaped(values: Tensor, shape: tuple[int, ...], scope: Scope) -> Tensor:
+def shaped(values: Array, shape: tuple[int, ...], scope: Scope) -> Array:
     """(n,) elements of a tensor as kernels of this scope want them: (n,), (rows, c) or the tensor's shape."""
     if scope == "rows":
-        return values.view(-1, max(1, row_elements(shape)))
-    return values.view(shape) if scope == "tensor" else values
+        return values.reshape(-1, max(1, row_elements(shape)))
+    return values.reshape(shape) if scope == "tensor" else values

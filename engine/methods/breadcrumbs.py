@@ -117,9 +117,9 @@ def _tensor_bounds(view: View, density: float, gamma: float) -> Bounds:
 
 
 def _rows(delta: Tensor, span: Span, density: float, gamma: float, remove_first: bool) -> Tensor:
-    """The middle of every row: (r, c) to (r, c); rows are those of the last dimension."""
+    """The middle of every row as a new array: (r, c) to (r, c); rows are those of the last dimension."""
     if not span.shape:
-        return delta
+        return steps.ops.copied(delta)
     width = span.shape[-1]
     removed = int(width * gamma)
     kept = int(width * density)
@@ -139,13 +139,13 @@ def _middles(
     gamma: Number,
     remove_first: bool,
 ) -> list[Tensor]:
-    """What is left of T task vectors (r, c)."""
+    """What is left of T task vectors (r, c), as new arrays."""
     if stats is None:
         each = steps.per_expert.each
         bands = zip(deltas, each(density, span.names), each(gamma, span.names), strict=True)
         return [_rows(x, span, share, removed, remove_first) for x, share, removed in bands]
     kept = [steps.rows.between(x, *pair) for x, pair in zip(deltas, stats[0], strict=True)]
-    return steps.reduce.scaled(kept, stats[1])
+    return [steps.ops.times(x, factor) for x, factor in zip(kept, stats[1], strict=True)]
 
 
 def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndarray:
@@ -170,6 +170,7 @@ _COMMON: dict[str, Any] = {
     "space": "delta",
     "scope": "rows",
     "live": "mask",
+    "host": True,
     "reproducibility": "A",
     "measure": _measure,
 }
@@ -214,7 +215,7 @@ def breadcrumbs(
         The merged task vector (r, c).
     """
     left = _middles(deltas, span, stats, density, gamma, remove_first)
-    return steps.reduce.weighted_sum(left, weights).mul_(scale)
+    return steps.ops.times(steps.reduce.weighted_sum(left, weights), scale)
 
 
 @merge_method(
@@ -257,6 +258,8 @@ def breadcrumbs_ties(
     Returns:
         The merged task vector (r, c).
     """
-    kept = steps.reduce.scaled(_middles(deltas, span, stats, density, gamma, remove_first), weights)
+    middles = _middles(deltas, span, stats, density, gamma, remove_first)
+    kept = [steps.ops.times(x, weight) for x, weight in zip(middles, weights, strict=True)]
     sign = steps.elect.signs(kept, "mass", steps.elect.Ballot((), (), 1))
-    return steps.disjoint.merge(kept, sign, merge, weights).mul_(scale)
+    merged = steps.disjoint.merge(kept, sign, merge, weights, decided=True, spare=True)
+    return steps.ops.times(merged, scale)

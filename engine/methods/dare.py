@@ -131,6 +131,7 @@ def _measure(
     space="delta",
     params=[DENSITY, RESCALE, RESCALE_BY, Param("scale", 0.3, help="Multiplies the sum.", low=-5.0, high=5.0)],
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Multiplies what is left of the expert's task vector.",
     help=HELP_LINEAR,
@@ -168,7 +169,7 @@ def dare_linear(
     left = _thinned(
         deltas, span, density=density, rescale=rescale, rescale_by=rescale_by, norms=stats, masks=masks
     )  # T x (n,)
-    return steps.reduce.weighted_sum(left, weights).mul_(scale)
+    return steps.ops.times(steps.reduce.weighted_sum(left, weights), scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +259,7 @@ def _effective_ties(coefficients: np.ndarray, params: Mapping[str, Value]) -> np
         Param("scale", 1.0, help="Multiplies the merged task vector.", low=-5.0, high=5.0),
     ],
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Scales what is left of the task vector before the election of signs.",
     help=HELP_TIES,
@@ -302,7 +304,7 @@ def dare_ties(
     )  # T x (n,)
     kept = steps.trim.trim_all(left, stats.ballot.cuts)  # T x (n,)
     for x, weight in zip(kept, weights, strict=True):
-        x.mul_(weight)
+        x *= weight
     sign = steps.elect.signs(kept, "mass", stats.ballot)  # (n,)
     merged = steps.disjoint.merge(kept, sign, merge, weights, decided=stats.ballot.fallback != 0, spare=True)
-    return merged if scale == 1 else merged.mul_(scale)
+    return steps.ops.times(merged, scale)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy as np
-    from torch import Tensor
 
     from engine.steps.disjoint import Merge
+    from engine.steps.ops import Array
     from engine.steps.per_expert import Number
     from engine.steps.rows import Bits
     from engine.steps.view import Span, View
@@ -78,7 +78,7 @@ class Found:
         factors: For the rescale l1: T factors that restore the norms.
     """
 
-    chances: tuple[Tensor, ...] = ()
+    chances: tuple[Array, ...] = ()
     masks: tuple[Bits, ...] = ()
     factors: tuple[float, ...] = ()
 
@@ -113,10 +113,10 @@ def _bands(densities: Sequence[float], epsilons: Sequence[float]) -> tuple[Band,
     return bands
 
 
-def _by_rank(x: Tensor, density: float, epsilon: float) -> Tensor:
+def _by_rank(x: Array, density: float, epsilon: float) -> Array:
     """Chances by rank (r, c); all 0 or 1 where nothing is drawn."""
     if not 0 < density < 1:
-        return x.new_full(x.shape, float(density >= 1))
+        return steps.ops.zeros_like(x) + float(density >= 1)
     return steps.rows.by_rank(x, density - epsilon, 2 * epsilon)
 
 
@@ -129,45 +129,53 @@ def _normed(view: View, found: Found, bands: Sequence[Band], ranks: str) -> Foun
         for t, x in enumerate(rows):
             mask = _mask(x, t, span, bands[t], ranks, found)
             masks[t].append(mask)
-            size = x.abs()
-            before[t] += steps.reduce.row_sums(size).tolist()
-            after[t] += steps.reduce.row_sums(size.mul_(mask)).tolist()
+            size = abs(x)
+            before[t] += steps.rows.sums(size)
+            size *= mask
+            after[t] += steps.rows.sums(size)
     factors = [steps.restore.ratio(fsum(b), fsum(a)) for b, a in zip(before, after, strict=True)]
     return Found((), tuple(masks), tuple(factors))
 
 
-def _mask(x: Tensor, t: int, span: Span, band: Band, ranks: str, found: Found) -> Tensor:
+def _mask(x: Array, t: int, span: Span, band: Band, ranks: str, found: Found) -> Array:
     """Which elements of one expert's rows are kept: (r, c) of 1 and 0."""
     if not 0 < band[0] < 1:
-        return x.new_full(x.shape, float(band[0] >= 1))
+        return steps.ops.zeros_like(x) + float(band[0] >= 1)
     return steps.drop.bernoulli_each(span, t, _chances(x, t, span, band, ranks, found))
 
 
-def _chances(x: Tensor, t: int, span: Span, band: Band, ranks: str, found: Found) -> Tensor:
+def _chances(x: Array, t: int, span: Span, band: Band, ranks: str, found: Found) -> Array:
     """The chance to keep each element of one expert's rows: (r, c)."""
     if found.chances:
-        return found.chances[t][span.start : span.stop].view(x.shape)
+        return found.chances[t][span.start : span.stop].reshape(x.shape)
     if ranks == "norank":
         return steps.rows.by_size(x, band[0] - band[1], 2 * band[1])
     return _by_rank(x, *band)
 
 
 def _thinned(
-    rows: Sequence[Tensor], span: Span, density: Number, epsilon: Number, ranks: str, rescale: str, stats: Found
-) -> list[Tensor]:
+    rows: Sequence[Array], span: Span, density: Number, epsilon: Number, ranks: str, rescale: str, stats: Found
+) -> list[Array]:
     """T task vectors (r, c) with elements dropped and the rest rescaled."""
     each = steps.per_expert.each
     bands = _bands(each(density, span.names), each(epsilon, span.names))
     out = []
     for t, (x, band) in enumerate(zip(rows, bands, strict=True)):
         if not 0 < band[0] < 1:
-            out.append(x if band[0] >= 1 else x.new_zeros(x.shape))
-        elif stats.masks:
-            out.append(stats.masks[t].part(span.start, span.stop, x).mul_(stats.factors[t]).mul_(x))
+            out.append(x if band[0] >= 1 else steps.ops.zeros_like(x))
+            continue
+        if stats.masks:
+            kept = stats.masks[t].part(span.start, span.stop, x)
+            kept *= stats.factors[t]
+            kept *= x
         else:
             chances = _chances(x, t, span, band, ranks, stats)
-            kept = steps.drop.bernoulli_each(span, t, chances).to(x.dtype).mul_(x)
-            out.append(kept.div_(chances) if rescale == "chance" else kept)
+            kept = steps.drop.bernoulli_each(span, t, chances)
+            kept = steps.ops.wide(kept) if steps.ops.is_wide(x) else kept
+            kept *= x
+            if rescale == "chance":
+                kept /= chances
+        out.append(kept)
     return out
 
 
@@ -194,6 +202,7 @@ _COMMON: dict[str, Any] = {
     "live": "mask",
     "reproducibility": "A",
     "measure": _measure,
+    "host": True,
 }
 
 
@@ -216,7 +225,7 @@ _COMMON: dict[str, Any] = {
     **_COMMON,
 )
 def della(
-    deltas: Sequence[Tensor],
+    deltas: Sequence[Array],
     weights: Sequence[float],
     *,
     density: Number,
@@ -227,7 +236,7 @@ def della(
     scale: float,
     span: Span,
     stats: Found,
-) -> Tensor:
+) -> Array:
     """Drop, elect, merge.
 
     Args:
@@ -248,7 +257,8 @@ def della(
     left = _thinned(deltas, span, density, epsilon, ranks, rescale, stats)
     kept = steps.reduce.scaled(left, weights)
     sign = steps.elect.signs(kept, "mass", steps.elect.Ballot((), (), 1))
-    return steps.disjoint.merge(kept, sign, merge, weights).mul_(scale)
+    fresh = all(x is not delta for x, delta in zip(kept, deltas, strict=True))
+    return steps.ops.times(steps.disjoint.merge(kept, sign, merge, weights, decided=True, spare=fresh), scale)
 
 
 @merge_method(
@@ -269,7 +279,7 @@ def della(
     **_COMMON,
 )
 def della_linear(
-    deltas: Sequence[Tensor],
+    deltas: Sequence[Array],
     weights: Sequence[float],
     *,
     density: Number,
@@ -279,7 +289,7 @@ def della_linear(
     scale: float,
     span: Span,
     stats: Found,
-) -> Tensor:
+) -> Array:
     """Drop and add up.
 
     Args:
@@ -297,4 +307,4 @@ def della_linear(
         The merged task vector (r, c).
     """
     left = _thinned(deltas, span, density, epsilon, ranks, rescale, stats)
-    return steps.reduce.weighted_sum(left, weights).mul_(scale)
+    return steps.ops.times(steps.reduce.weighted_sum(left, weights), scale)

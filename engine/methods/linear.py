@@ -56,6 +56,7 @@ def _shortcut(weights: tuple[float, ...], params: Mapping[str, Value]) -> int | 
         Param("normalise", True, help="Divide by the sum of the coefficients.", live="linear"),
     ],
     live="linear",
+    host=True,
     reproducibility="A",
     needs_base=False,
     coefficient_help="The expert's share of the average.",
@@ -82,4 +83,4 @@ def linear(models: Sequence[Tensor], weights: Sequence[float], *, normalise: boo
         raise OutOfRange(
             "The coefficients add up to 0, so there is no average.", hint="Change one of them or turn normalise off."
         )
-    return steps.reduce.weighted_sum(models, weights).div_(total)
+    return steps.ops.divided(steps.reduce.weighted_sum(models, weights), total)

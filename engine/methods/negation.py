@@ -60,6 +60,7 @@ def _effective_negation(coefficients: np.ndarray, params: Mapping[str, Value]) -
     space="delta",
     params=[SCALE],
     live="linear",
+    host=True,
     reproducibility="A",
     coefficient_help="How much of the expert's task vector is taken away.",
     help=HELP_NEGATION,
@@ -76,7 +77,7 @@ def negation(deltas: Sequence[Tensor], weights: Sequence[float], *, scale: float
     Returns:
         The merged task vector (n,).
     """
-    return steps.reduce.weighted_sum(deltas, weights).mul_(-scale)
+    return steps.ops.times(steps.reduce.weighted_sum(deltas, weights), -scale)
 
 
 def _effective_analogy(coefficients: np.ndarray, params: Mapping[str, Value], names: Sequence[str] = ()) -> np.ndarray:
@@ -96,6 +97,7 @@ def _effective_analogy(coefficients: np.ndarray, params: Mapping[str, Value], na
     space="delta",
     params=[Param("subtract", "", help="The expert A whose task vector is subtracted.", role="expert"), SCALE],
     live="linear",
+    host=True,
     reproducibility="A",
     min_experts=2,
     coefficient_help="Multiplies the expert's task vector before it is added or subtracted.",
@@ -117,4 +119,4 @@ def analogy(deltas: Sequence[Tensor], weights: Sequence[float], *, subtract: str
     """
     taken = subtract or span.names[0]
     signed = [-w if name == taken else w for w, name in zip(weights, span.names, strict=True)]
-    return steps.reduce.weighted_sum(deltas, signed).mul_(scale)
+    return steps.ops.times(steps.reduce.weighted_sum(deltas, signed), scale)

@@ -115,6 +115,7 @@ def _shortcut(weights: tuple[float, ...], params: Mapping[str, Value]) -> int | 
     paper="Shoemake 1985; per tensor as in mergekit",
     space="weight",
     live="full",
+    host=True,
     reproducibility="A",
     needs_base=False,
     max_experts=2,

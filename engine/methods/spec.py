@@ -165,6 +165,8 @@ class Method:
         whole: (parameters) -> names of those that the survey takes of the whole model, so that they cannot differ
             between tensors; without it all but `scale` of a method that has a survey.
         shortcut: When bytes can be copied instead of computed.
+        host: Whether kernel and statistics take numpy arrays as well as tensors (`engine.steps.ops`); or (parameters)
+            -> whether they do.
         effective: Light numpy function (coefficients (T, G), params) -> (T, G): the factor with which each
             task vector enters the merged delta; exact when `live == "linear"`, else an estimate.
     """
@@ -193,6 +195,7 @@ class Method:
     measure: Kernel | None = None
     whole: Callable[[Mapping[str, Any]], Iterable[str]] | None = None
     shortcut: Shortcut = zero_is_base
+    host: bool | Callable[[Mapping[str, Any]], bool] = False
     effective: Callable[..., Any] | None = None
     wants: frozenset[str] = field(default=frozenset())
 

@@ -52,6 +52,7 @@ def _shortcut(weights: tuple[float, ...], params: Mapping[str, Value]) -> int | 
         Param("scale", 0.3, help="Multiplies the sum of all task vectors.", low=-5.0, high=5.0, live="linear"),
     ],
     live="linear",
+    host=True,
     reproducibility="A",
     coefficient_help="Multiplies the expert's task vector; negative values negate the task.",
     help=HELP,
@@ -69,4 +70,4 @@ def task_arithmetic(deltas: Sequence[Tensor], weights: Sequence[float], *, scale
     Returns:
         The merged task vector (n,).
     """
-    return steps.reduce.weighted_sum(deltas, weights).mul_(scale)
+    return steps.ops.times(steps.reduce.weighted_sum(deltas, weights), scale)

@@ -106,6 +106,7 @@ def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndar
     space="delta",
     params=PARAMS,
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Scales the trimmed task vector before the election of signs.",
     help=HELP,
@@ -141,7 +142,7 @@ def ties(
     """
     kept = stats.kept(deltas, span.tensor)  # T x (n,)
     for x, weight in zip(kept, weights, strict=True):
-        x.mul_(weight)
+        x *= weight
     sign = steps.elect.signs(kept, elect, stats)  # (n,)
     merged = steps.disjoint.merge(kept, sign, merge, weights, decided=stats.fallback != 0, spare=True)
-    return merged if scale == 1 else merged.mul_(scale)
+    return steps.ops.times(merged, scale)

@@ -13,14 +13,14 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from engine.steps import ops
+from engine.steps.reduce import pick_deltas
 from engine.steps.view import Chunk
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from engine.steps.ops import Array
     from engine.steps.reduce import Picks
     from engine.steps.view import View
 
@@ -56,7 +56,7 @@ def ranked(view: View, ranks: Sequence[int], picks: Picks) -> list[tuple[float, 
     return [tuple(map(float, column)) for column in table.T]
 
 
-def largest_share(view: View, share: float, pick: Callable[[Chunk], Tensor]) -> float | None:
+def largest_share(view: View, share: float, pick: Callable[[Chunk], Array]) -> float | None:
     """The smallest of the int(share * m) largest of m numbers above 0.
 
     Args:
@@ -69,7 +69,7 @@ def largest_share(view: View, share: float, pick: Callable[[Chunk], Tensor]) -> 
         A number that occurs; infinity if int(share * m) is 0; None where it was not found, as `ranked`.
     """
 
-    def picks(chunk: Chunk) -> list[Tensor]:
+    def picks(chunk: Chunk) -> list[Array]:
         return [pick(chunk)]
 
     samples = _samples(view, lambda chunk: picks(_thinned(chunk, _stride(view))), whole=True)
@@ -80,10 +80,10 @@ def largest_share(view: View, share: float, pick: Callable[[Chunk], Tensor]) -> 
     bracket = _Bracket.around(samples[0], 1 - share * present, doubt)
     above = 0
 
-    def counted(chunk: Chunk) -> list[Tensor]:
+    def counted(chunk: Chunk) -> list[Array]:
         nonlocal above
         values = pick(chunk)
-        above += int(torch.count_nonzero(values))
+        above += ops.count_nonzero(values)
         return [values]
 
     _look(view, [[bracket]], counted)
@@ -107,9 +107,9 @@ def _look(view: View, brackets: Sequence[Sequence[_Bracket]], picks: Picks) -> N
         pass
 
 
-def _bits(values: Tensor) -> Bits:
+def _bits(values: Array) -> Bits:
     """The bits of |values|, which sort like the magnitudes: (n,)."""
-    bits: Bits = values.reshape(-1).numpy().view(np.uint32) & _LARGEST
+    bits: Bits = ops.to_host(values.reshape(-1)).view(np.uint32) & _LARGEST
     return bits
 
 
@@ -120,8 +120,8 @@ def _stride(view: View) -> int:
 
 def _thinned(chunk: Chunk, stride: int) -> Chunk:
     """Some elements of a chunk, as one."""
-    base, *deltas = (x.reshape(-1)[::stride].contiguous() for x in (chunk.base, *chunk.deltas))
-    span = replace(chunk.span, stop=chunk.span.start + base.numel())
+    base, *deltas = (ops.copied(x.reshape(-1)[::stride]) for x in (chunk.base, *chunk.deltas))
+    span = replace(chunk.span, stop=chunk.span.start + len(base))
     return Chunk(span, base, tuple(deltas), chunk.weights)
 
 
@@ -135,13 +135,15 @@ def _samples(view: View, picks: Picks, *, whole: bool = False) -> list[Bits] | N
     """
     stride = 1 if whole else _stride(view)
 
-    def some(chunk: Chunk) -> list[Bits] | None:
-        tensors = picks(chunk)
-        if any(x.dtype is not torch.float32 or x.device.type != "cpu" for x in tensors):
+    def some(tensors: Sequence[Array]) -> list[Bits] | None:
+        if any(ops.is_wide(x) or not ops.is_on_cpu(x) for x in tensors):
             return None
-        return [_bits(x.reshape(-1)[::stride]) for x in tensors]
+        return [_bits(x.reshape(-1)) for x in tensors]
 
-    parts = list(view.map(some))
+    def thinned(chunk: Chunk) -> list[Bits] | None:
+        return some([x.reshape(-1)[::stride] for x in picks(chunk)])
+
+    parts = list(map(some, view.sample(stride)) if picks is pick_deltas else view.map(thinned))
     if any(part is None for part in parts):
         return None
     return [np.sort(np.concatenate(column)) for column in zip(*(p for p in parts if p is not None), strict=True)]

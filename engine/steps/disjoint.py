@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
+from engine.steps import ops
+from engine.steps.ops import Array
 from engine.steps.reduce import total
 
 if TYPE_CHECKING:
@@ -16,18 +15,20 @@ Merge = Literal["mean", "weighted", "sum", "max", "all-mean", "all-sum", "all-me
 _NOTHING = 1e-8
 """Coefficients that agree add up to less than this where they cancel out; then nothing is divided."""
 
+_MOST_COUNTED = 128
+
 MERGES = ("mean", "weighted", "sum", "max", "all-mean", "all-sum", "all-median", "all-magnitude")
 
 
 def merge(
-    kept: Sequence[Tensor],
-    sign: Tensor | None,
+    kept: Sequence[Array],
+    sign: Array | None,
     how: Merge,
     weights: Sequence[float],
     *,
     decided: bool = False,
     spare: bool = False,
-) -> Tensor:
+) -> Array:
     """Merge T trimmed and scaled task vectors into one.
 
     Args:
@@ -45,66 +46,87 @@ def merge(
     """
     if how.startswith("all-"):
         merged = _everybody(kept, how)
-        return merged if sign is None else merged.abs_().mul_(sign)
+        if sign is not None:
+            ops.absolute(merged, out=merged)
+            merged *= sign
+        return merged
     if how == "max":
         return _largest(kept, sign)
     if sign is None:
         return _average(kept, how, weights)
     sign = sign if decided else _decided(sign)
-    agree = [x.mul_(sign).clamp_min_(0) if spare else agreeing(x, sign) for x in kept]
-    return _average(agree, how, weights).mul_(sign)
+    agree = [agreeing(x, sign, out=x if spare else None) for x in kept]
+    merged = _average(agree, how, weights)
+    merged *= sign
+    return merged
 
 
-def agreeing(kept: Tensor, sign: Tensor) -> Tensor:
-    """|kept| where it has the elected sign, 0 elsewhere: (n,)."""
-    return (kept * sign).clamp_min_(0)
+def agreeing(kept: Array, sign: Array, out: Array | None = None) -> Array:
+    """|kept| where it has the elected sign, 0 elsewhere: (n,), written to `out` if there is one."""
+    same = ops.multiply(kept, sign, out=ops.empty_like(kept) if out is None else out)
+    return ops.positive_part(same, out=same)
 
 
-def _decided(sign: Tensor) -> Tensor:
+def _decided(sign: Array) -> Array:
     """The signs with a remaining 0 counted as negative, as in the official code."""
-    return torch.gt(sign, 0, out=torch.empty_like(sign)).mul_(2).sub_(1)
+    decided = ops.is_above(sign, 0, out=ops.empty_like(sign))
+    decided *= 2
+    decided -= 1
+    return decided
 
 
-def _average(chosen: Sequence[Tensor], how: Merge, weights: Sequence[float]) -> Tensor:
+def _average(chosen: Sequence[Array], how: Merge, weights: Sequence[float]) -> Array:
     """Sum of the chosen elements, divided as `how` says; empty places stay 0."""
     merged = total(chosen)
     if how == "sum":
         return merged
+    if how != "weighted" and len(chosen) < _MOST_COUNTED:
+        merged /= ops.counts_of_nonzero(chosen)  # where nobody is the sum is 0
+        return merged
     factors = weights if how == "weighted" else [1.0] * len(chosen)
-    divisor, one = torch.ne(chosen[0], 0, out=torch.empty_like(merged)), torch.empty_like(merged)
+    divisor, one = ops.differs(chosen[0], 0, out=ops.empty_like(merged)), ops.empty_like(merged)
     if factors[0] != 1:
-        divisor.mul_(factors[0])
+        divisor *= factors[0]
     for x, factor in zip(chosen[1:], factors[1:], strict=True):
-        torch.ne(x, 0, out=one)
-        divisor.add_(one.mul_(factor) if factor != 1 else one)
+        ops.differs(x, 0, out=one)
+        if factor != 1:
+            one *= factor
+        divisor += one
     if min(factors) >= _NOTHING:  # then the divisor is at least that, or nobody is there and the sum is 0
-        return merged.div_(divisor.clamp_min_(_NOTHING))
-    return merged.div_(divisor.masked_fill_(divisor.abs() < _NOTHING, 1))
+        ops.at_least(divisor, _NOTHING, out=divisor)
+    else:
+        ops.fill_where(divisor, abs(divisor) < _NOTHING, 1)
+    merged /= divisor
+    return merged
 
 
-def _largest(kept: Sequence[Tensor], sign: Tensor | None) -> Tensor:
+def _largest(kept: Sequence[Array], sign: Array | None) -> Array:
     """The largest magnitude among those that agree, with the elected sign."""
     if sign is None:
         return _loudest(kept)
     chosen = _decided(sign)
     best = agreeing(kept[0], chosen)
     for x in kept[1:]:
-        best = torch.maximum(best, agreeing(x, chosen), out=best)
-    return best.mul_(sign)
-
-
-def _loudest(kept: Sequence[Tensor]) -> Tensor:
-    """The element of largest magnitude, the first of equals: (n,)."""
-    best = kept[0].clone()
-    for x in kept[1:]:
-        best = torch.where(x.abs() > best.abs(), x, best)
+        ops.larger(best, agreeing(x, chosen), out=best)
+    best *= sign
     return best
 
 
-def _everybody(kept: Sequence[Tensor], how: Merge) -> Tensor:
+def _loudest(kept: Sequence[Array]) -> Array:
+    """The element of largest magnitude, the first of equals: (n,)."""
+    best = ops.copied(kept[0])
+    for x in kept[1:]:
+        best = ops.where(abs(x) > abs(best), x, best)
+    return best
+
+
+def _everybody(kept: Sequence[Array], how: Merge) -> Array:
     """Mean, sum, lower median or largest of all task vectors, zeros included."""
     if how == "all-median":
-        return torch.stack(list(kept)).median(dim=0).values
+        return ops.lower_median(kept)
     if how == "all-magnitude":
         return _loudest(kept)
-    return total(kept) if how == "all-sum" else total(kept).div_(len(kept))
+    merged = total(kept)
+    if how == "all-mean":
+        merged /= len(kept)
+    return merged

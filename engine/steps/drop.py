@@ -6,20 +6,22 @@ and of nothing else: not of the device, the chunk size, the threads or the order
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from engine.steps import ops
+from engine.steps.ops import Array
 from engine.steps.view import Span
 
-MaskSource = Callable[[Span, int, float], Tensor]
-"""(span, model index, density) -> (n,) float32 on the CPU, 1 where the element is kept, else 0."""
+MaskSource = Callable[[Span, int, float], Any]
+"""(span, model index, density) -> (n,) on the CPU: 1 or True where the element is kept, else 0."""
 
 
-def bernoulli(span: Span, model: int, density: float) -> Tensor:
+def bernoulli(span: Span, model: int, density: float) -> np.ndarray[Any, Any]:
     """Keep each element with probability `density`, from random bits that can be had from anywhere (PCG64DXSM).
 
     Element i of a tensor takes the i-th 16-bit word of the stream whose state and increment are the BLAKE2b hash
@@ -32,22 +34,21 @@ def bernoulli(span: Span, model: int, density: float) -> Tensor:
         density: Probability to keep an element.
 
     Returns:
-        (n,) float32 on the CPU: 1 kept, 0 dropped.
+        (n,) numpy booleans: whether it is kept.
     """
     words = _words(span, model)
-    mask = torch.empty(len(words))
     edge, finer = divmod(round(density * 2**32), 1 << 16)
     if edge >= 1 << 16:
-        return mask.fill_(1)
+        return np.ones(len(words), np.bool_)
     edge -= 1 << 15  # words are uniform in [-2^15, 2^15)
-    torch.lt(words, edge, out=mask)
+    mask = words < edge
     if finer:
-        for place in np.flatnonzero(words.numpy() == edge).tolist():
+        for place in np.flatnonzero(words == edge).tolist():
             mask[place] = _more(span, model, place) < finer
     return mask
 
 
-def bernoulli_each(span: Span, model: int, chances: Tensor) -> Tensor:
+def bernoulli_each(span: Span, model: int, chances: Array) -> Array:
     """The same with a probability for each element, from the same bits.
 
     Args:
@@ -58,13 +59,15 @@ def bernoulli_each(span: Span, model: int, chances: Tensor) -> Tensor:
     Returns:
         A new float32 tensor of the shape and device of `chances`: 1 kept, 0 dropped.
     """
-    edges = chances.to("cpu", torch.float32).reshape(-1).mul(2.0**16)
-    words = _words(span, model).to(torch.float32).add_(2.0**15)  # whole numbers from 0 to 2^16 - 1
-    whole = torch.floor(edges)
-    mask = torch.lt(words, whole, out=torch.empty_like(words))
-    for place in np.flatnonzero(words.numpy() == whole.numpy()).tolist():
+    edges = ops.to_host(chances).astype(np.float32, copy=False).reshape(-1) * np.float32(2.0**16)
+    words = _words(span, model).astype(np.float32)
+    words += np.float32(2.0**15)  # whole numbers from 0 to 2^16 - 1
+    whole = np.floor(edges)
+    mask = np.empty_like(words)
+    np.less(words, whole, out=mask)
+    for place in np.flatnonzero(words == whole).tolist():
         mask[place] = _more(span, model, place) < float(edges[place] - whole[place]) * 2**16
-    return mask.view(chances.shape).to(chances.device)
+    return ops.from_host(mask.reshape(chances.shape), like=chances)
 
 
 def _more(span: Span, model: int, place: int) -> int:
@@ -74,16 +77,27 @@ def _more(span: Span, model: int, place: int) -> int:
     )
 
 
-def _words(span: Span, model: int) -> Tensor:
+class _Streams(threading.local):
+    """A bit generator for each thread, since making one takes longer than setting its state."""
+
+    def __init__(self) -> None:
+        self.of_this_thread = np.random.PCG64DXSM(0)
+
+
+_streams = _Streams()
+_STATE = _streams.of_this_thread.state
+
+
+def _words(span: Span, model: int) -> np.ndarray[Any, np.dtype[np.int16]]:
     """The random words of the elements of a span: (n,) int16, uniform."""
     count, skipped = span.stop - span.start, span.start % 4  # four words in one number of the stream
     digest = blake2b(_stream_name(span, model), digest_size=32).digest()
     state, increment = int.from_bytes(digest[:16], "little"), int.from_bytes(digest[16:], "little") | 1
-    stream = np.random.PCG64DXSM(0)
-    stream.state = {**stream.state, "state": {"state": state, "inc": increment}}
+    stream = _streams.of_this_thread
+    stream.state = {**_STATE, "state": {"state": state, "inc": increment}}
     stream.advance(span.start // 4)
     raw = stream.random_raw(-(-(skipped + count) // 4)).astype("<u8", copy=False)
-    return torch.from_numpy(raw.view("<i2")[skipped : skipped + count])
+    return raw.view("<i2")[skipped : skipped + count]
 
 
 def _stream_name(span: Span, model: int) -> bytes:
@@ -91,25 +105,27 @@ def _stream_name(span: Span, model: int) -> bytes:
     return "\0".join((str(span.seed), span.keys[model], span.twin or span.tensor)).encode()
 
 
-def drop(delta: Tensor, mask: Tensor, density: float, *, rescale: bool) -> Tensor:
+def drop(delta: Array, mask: Any, density: float, *, rescale: bool) -> Array:
     """The task vector with dropped elements set to 0 and the others divided by the density.
 
     Args:
         delta: (n,) task vector, or rows (r, c) of one.
-        mask: (n,) of 1 (kept) and 0 (dropped), any device.
+        mask: (n,) of 1 (kept) and 0 (dropped), any device or numpy's.
         density: Probability with which elements were kept, above 0.
         rescale: Whether to divide, so that the expected value is the task vector.
 
     Returns:
         A new tensor (n,).
     """
-    kept = mask.to(delta.device).view(delta.shape) * delta
-    return kept.div_(density) if rescale and density != 1 else kept
+    kept = delta * ops.beside(mask, delta).reshape(delta.shape)
+    if rescale and density != 1:
+        kept /= density
+    return kept
 
 
 def drop_all(
-    deltas: Sequence[Tensor], span: Span, density: float, *, rescale: bool, masks: MaskSource | None = None
-) -> list[Tensor]:
+    deltas: Sequence[Array], span: Span, density: float, *, rescale: bool, masks: MaskSource | None = None
+) -> list[Array]:
     """Drop elements of every task vector, each with its own mask.
 
     Args:
@@ -125,6 +141,6 @@ def drop_all(
     if density >= 1:
         return list(deltas)
     if density <= 0:
-        return [torch.zeros_like(x) for x in deltas]
+        return [ops.zeros_like(x) for x in deltas]
     source = masks or bernoulli
     return [drop(x, source(span, t, density), density, rescale=rescale) for t, x in enumerate(deltas)]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
+from engine.steps import ops
+from engine.steps.ops import Array
 from engine.steps.reduce import Picks, pick_deltas, scaled, squared_norms, total
 from engine.steps.restore import Factors
 from engine.steps.restore import factors as restored
@@ -37,7 +36,7 @@ class Ballot:
     fallback: int
     factors: Factors = field(default_factory=dict)
 
-    def kept(self, deltas: Sequence[Tensor], tensor: str) -> list[Tensor]:
+    def kept(self, deltas: Sequence[Array], tensor: str) -> list[Array]:
         """T trimmed task vectors (n,) of a tensor, with its norm restored if asked for."""
         left = trim_all(deltas, self.cuts)
         return scaled(left, self.factors[tensor]) if tensor in self.factors else left
@@ -74,7 +73,7 @@ def prepare(
     factors = restored(view, lambda chunk: trim_all(picks(chunk), found)) if rescale else {}
     plain = Ballot(found, (1.0,) * view.models, 1, factors)
 
-    def kept(chunk: Chunk) -> list[Tensor]:
+    def kept(chunk: Chunk) -> list[Array]:
         return scaled(plain.kept(picks(chunk), chunk.span.tensor), chunk.weights)
 
     squares = tuple(squared_norms(view, kept)) if elect.startswith("norm") else plain.squares
@@ -84,13 +83,12 @@ def prepare(
     return Ballot(found, squares, (majority > 0) - (majority < 0), factors)
 
 
-def _balance(sign: Tensor) -> float:
-    """How many more elements are positive than negative; float32 adds whole numbers exactly up to 2^24."""
-    exact = sign.dtype if sign.numel() < 1 << 24 else torch.float64
-    return float(sign.sum(dtype=exact))
+def _balance(sign: Array) -> int:
+    """How many more elements are positive than negative."""
+    return ops.count_nonzero(sign > 0) - ops.count_nonzero(sign < 0)
 
 
-def votes(kept: Sequence[Tensor], elect: Election, squares: Sequence[float]) -> Tensor:
+def votes(kept: Sequence[Array], elect: Election, squares: Sequence[float]) -> Array:
     """The sign that wins each element, 0 where the votes cancel out.
 
     Args:
@@ -103,17 +101,29 @@ def votes(kept: Sequence[Tensor], elect: Election, squares: Sequence[float]) -> 
         (n,) of -1, 0 and 1.
     """
     if elect == "mass":
-        return total(kept).sign_()
-    shares = [x.abs().mul_(x).div_(s) if s > 0 else torch.zeros_like(x) for x, s in zip(kept, squares, strict=True)]
+        mass = total(kept)
+        return ops.sign(mass, out=mass)
+    shares = [_share(x, square) for x, square in zip(kept, squares, strict=True)]
     if elect == "normmass":
-        return total(shares).sign_()
+        mass = total(shares)
+        return ops.sign(mass, out=mass)
     best = shares[0]
     for share in shares[1:]:
-        best = torch.where(share.abs() > best.abs(), share, best)
-    return best.sign()
+        best = ops.where(abs(share) > abs(best), share, best)
+    return ops.sign(best, out=best)
 
 
-def signs(kept: Sequence[Tensor], elect: Election, ballot: Ballot) -> Tensor | None:
+def _share(x: Array, square: float) -> Array:
+    """Signed shares of the squared norm, (n,), as a new array."""
+    if square <= 0:
+        return ops.zeros_like(x)
+    share = abs(x)
+    share *= x
+    share /= square
+    return share
+
+
+def signs(kept: Sequence[Array], elect: Election, ballot: Ballot) -> Array | None:
     """The elected sign of each element, with cancelled votes decided by the ballot's fallback.
 
     Args:
@@ -128,6 +138,8 @@ def signs(kept: Sequence[Tensor], elect: Election, ballot: Ballot) -> Tensor | N
         return None
     sign = total(kept) if elect == "mass" and ballot.fallback else votes(kept, elect, ballot.squares)
     if ballot.fallback:
-        decide = torch.ge if ballot.fallback > 0 else torch.gt
-        decide(sign, 0, out=sign).mul_(2).sub_(1)
+        decide = ops.is_at_least if ballot.fallback > 0 else ops.is_above
+        decide(sign, 0, out=sign)
+        sign *= 2
+        sign -= 1
     return sign

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 if TYPE_CHECKING:
+    from engine.steps.ops import Array
     from engine.steps.view import Span, View
 
 
@@ -21,9 +20,9 @@ class Held:
     """
 
     def __init__(self, view: View) -> None:
-        self._parts: dict[tuple[str, int, int], Sequence[Tensor]] | None = {} if view.resident else None
+        self._parts: dict[tuple[str, int, int], Sequence[Array]] | None = {} if view.resident else None
 
-    def keep(self, span: Span, made: Sequence[Tensor], of: Sequence[Tensor]) -> None:
+    def keep(self, span: Span, made: Sequence[Array], of: Sequence[Array]) -> None:
         """Keep what was made of a span, unless a part of it is the input itself, whose memory is used again.
 
         Args:
@@ -34,6 +33,6 @@ class Held:
         if self._parts is not None and not any(x is y for x in made for y in of):
             self._parts[span.tensor, span.start, span.stop] = made
 
-    def take(self, span: Span) -> Sequence[Tensor] | None:
+    def take(self, span: Span) -> Sequence[Array] | None:
         """What was kept for a span, the caller's to change; None if nothing was, or it was taken."""
         return self._parts.pop((span.tensor, span.start, span.stop), None) if self._parts else None

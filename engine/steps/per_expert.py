@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from engine.recipe.per_expert import PerExpert
-from engine.steps import drop
+from engine.steps import drop, ops
 from engine.steps import elect as _elect
 from engine.steps import trim as _trim
 from engine.steps.reduce import Picks, pick_deltas, scaled
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
 
     from engine.steps.drop import MaskSource
     from engine.steps.elect import Ballot, Election
+    from engine.steps.ops import Array
     from engine.steps.trim import Cut, Rule
     from engine.steps.view import Chunk, Span, View
 
@@ -116,7 +114,7 @@ def prepare(
     found = cuts(view, trim, seen(density, view), deviations=deviations, picks=picks)
     grown = restored(view, lambda chunk: _trim.trim_all(picks(chunk), found)) if rescale else {}
 
-    def kept(chunk: Chunk) -> list[Tensor]:
+    def kept(chunk: Chunk) -> list[Array]:
         left = _trim.trim_all(picks(chunk), found)
         return scaled(left, grown[chunk.span.tensor]) if chunk.span.tensor in grown else left
 
@@ -125,8 +123,8 @@ def prepare(
 
 
 def drop_all(
-    deltas: Sequence[Tensor], span: Span, density: Number, *, rescale: bool, masks: MaskSource | None = None
-) -> list[Tensor]:
+    deltas: Sequence[Array], span: Span, density: Number, *, rescale: bool, masks: MaskSource | None = None
+) -> list[Array]:
     """Drop elements of every task vector, each at its own density; see `engine.steps.drop.drop_all`.
 
     Args:
@@ -147,5 +145,5 @@ def drop_all(
         if 0 < share < 1:
             left.append(drop.drop(x, source(span, t, share), share, rescale=rescale))
         else:
-            left.append(x if share >= 1 else torch.zeros_like(x))
+            left.append(x if share >= 1 else ops.zeros_like(x))
     return left

@@ -8,26 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from math import fsum
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from engine.steps import ops
+from engine.steps.ops import Array
 from engine.steps.view import BLOCK, Chunk, View
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PIECES = 16
 """A block has BLOCK = 16 * 16 * 16 elements."""
 
-Picks = Callable[[Chunk], Sequence[Tensor]]
-"""Which tensors of a chunk a statistic is taken of; by default its deltas."""
+Picks = Callable[[Chunk], Sequence[Array]]
+"""Which arrays of a chunk a statistic is taken of; by default its deltas."""
 
 
-def pick_deltas(chunk: Chunk) -> Sequence[Tensor]:
+def pick_deltas(chunk: Chunk) -> Sequence[Array]:
     """The task vectors as they are."""
     return chunk.deltas
 
 
-def scaled(tensors: Sequence[Tensor], weights: Sequence[float]) -> list[Tensor]:
+def scaled(tensors: Sequence[Array], weights: Sequence[float]) -> list[Array]:
     """Each tensor times its coefficient; tensors with coefficient 1 are passed on, not copied.
 
     Args:
@@ -40,7 +44,7 @@ def scaled(tensors: Sequence[Tensor], weights: Sequence[float]) -> list[Tensor]:
     return [x if w == 1 else x * w for x, w in zip(tensors, weights, strict=True)]
 
 
-def weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+def weighted_sum(tensors: Sequence[Array], weights: Sequence[float]) -> Array:
     """sum_t weights[t] * tensors[t], added in the order given; experts with coefficient 0 are skipped.
 
     Args:
@@ -52,25 +56,26 @@ def weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """
     heard = [(x, w) for x, w in zip(tensors, weights, strict=True) if w != 0]
     if not heard:
-        return torch.zeros_like(tensors[0])
-    out = torch.mul(*heard[0])  # (n,)
-    product = torch.empty_like(out)
-    for x, w in heard[1:]:
-        out.add_(torch.mul(x, w, out=product) if w != 1 else x)
+        return ops.zeros_like(tensors[0])
+    (first, factor), *others = heard
+    out = first * factor  # (n,)
+    product = ops.empty_like(out)
+    for x, w in others:
+        out += ops.multiply(x, w, out=product) if w != 1 else x
     return out
 
 
-def total(tensors: Sequence[Tensor]) -> Tensor:
+def total(tensors: Sequence[Array]) -> Array:
     """sum_t tensors[t], added in the order given, as a new tensor (n,)."""
     if len(tensors) == 1:
-        return tensors[0].clone()
-    out = torch.add(tensors[0], tensors[1])
+        return ops.copied(tensors[0])
+    out = tensors[0] + tensors[1]
     for x in tensors[2:]:
-        out.add_(x)
+        out += x
     return out
 
 
-def block_sums(values: Tensor) -> list[float]:
+def block_sums(values: Array) -> list[float]:
     """Sums of consecutive blocks of `BLOCK` elements, in float64.
 
     Every block is cut into 16 pieces that are added one after the other, their sum again, and the 16 numbers that
@@ -84,59 +89,57 @@ def block_sums(values: Tensor) -> list[float]:
     Returns:
         ceil(n / BLOCK) float64 sums.
     """
-    return _finished(_pieces(values.to(torch.float64)))
+    return _finished(_pieces(ops.wide(values)))
 
 
-def size_blocks(values: Tensor) -> list[float]:
+def size_blocks(values: Array) -> list[float]:
     """Sums of |values| (n,) by block; the first 16 numbers of each sum are added in the dtype of the values."""
-    return _finished(_pieces(values.abs()))
+    return _finished(_pieces(abs(values)))
 
 
-def dot_blocks(a: Tensor, b: Tensor) -> list[float]:
+def dot_blocks(a: Array, b: Array) -> list[float]:
     """Sums of a * b, both (n,), by block; the products of float32 numbers are exact in float64."""
-    exact = a.dtype != torch.float64 and b.dtype != torch.float64
-    wide = a.to(torch.float64)
-    return _products(wide, wide if b is a else b.to(torch.float64), exact=exact)
+    exact = not ops.is_wide(a) and not ops.is_wide(b)
+    wide = ops.wide(a)
+    return _products(wide, wide if b is a else ops.wide(b), exact=exact)
 
 
-def product_blocks(tensors: Sequence[Tensor]) -> list[list[float]]:
+def product_blocks(tensors: Sequence[Array]) -> list[list[float]]:
     """Sums by block of the products of all pairs of T tensors (n,).
 
     Returns:
         T (T + 1) / 2 lists: the first with itself, with the second, ..., the last with itself.
     """
-    exact = all(x.dtype != torch.float64 for x in tensors)
-    wide = [_cut(x.to(torch.float64)) for x in tensors]
+    exact = not any(map(ops.is_wide, tensors))
+    wide = [_cut(ops.wide(x)) for x in tensors]
     return [_products(a, b, exact=exact) for i, a in enumerate(wide) for b in wide[i:]]
 
 
-def _products(a: Tensor, b: Tensor, *, exact: bool) -> list[float]:
+def _products(a: Array, b: Array, *, exact: bool) -> list[float]:
     """Block sums of the products of float64 numbers; `exact` if no product is rounded, fused or not."""
     a, b = _cut(a), _cut(b)
-    if exact and a.device.type == "cpu":
-        return _finished(np.einsum("bpi,bpi->bi", a.numpy(), b.numpy()))
+    if exact and ops.is_on_cpu(a):
+        return _finished(np.einsum("bpi,bpi->bi", ops.to_host(a), ops.to_host(b)))
     return _finished(_pieces(a * b))
 
 
-def _cut(values: Tensor) -> Tensor:
+def _cut(values: Array) -> Array:
     """(n,) numbers as (blocks, 16, BLOCK / 16), filled up with zeros."""
     if values.ndim == 3:
         return values
-    rest = -values.numel() % BLOCK
-    padded = torch.nn.functional.pad(values.reshape(-1), (0, rest)) if rest else values
-    return padded.view(-1, _PIECES, BLOCK // _PIECES)
+    return ops.padded(values.reshape(-1), BLOCK).reshape(-1, _PIECES, BLOCK // _PIECES)
 
 
-def _pieces(values: Tensor) -> np.ndarray:
+def _pieces(values: Array) -> np.ndarray:
     """The 16 pieces of every block added one after the other: (blocks, BLOCK / 16)."""
     cut = _cut(values)
-    if cut.device.type == "cpu" and cut.shape[2] > 1:  # numpy adds single columns in another order
-        added: np.ndarray = np.add.reduce(cut.numpy(), axis=1)
+    if ops.is_on_cpu(cut) and cut.shape[2] > 1:  # numpy adds single columns in another order
+        added: np.ndarray = np.add.reduce(ops.to_host(cut), axis=1)
         return added
-    total = cut[:, 0].clone()
+    total = ops.copied(cut[:, 0])
     for piece in range(1, _PIECES):
-        total.add_(cut[:, piece])
-    return total.cpu().numpy()
+        total += cut[:, piece]
+    return ops.to_host(total)
 
 
 def _finished(pieces: np.ndarray) -> list[float]:
@@ -155,6 +158,8 @@ def row_sums(values: Tensor) -> Tensor:
     Every row is cut into 16 pieces that are added one after the other; the rest is folded in halves. So a row gives
     the same number in any chunk and on any device.
     """
+    import torch
+
     rest = -values.shape[1] % _PIECES
     padded = torch.nn.functional.pad(values, (0, rest)) if rest else values
     if not padded.numel():

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from math import fsum, sqrt
 from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
-
+from engine.steps.ops import Array
 from engine.steps.reduce import dot_blocks, size_blocks
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ Factors = dict[str, tuple[float, ...]]
 """For each tensor, T factors."""
 
 
-def factors(view: View, thinned: Callable[[Chunk], Sequence[Tensor]], norm: Norm = "l1") -> Factors:
+def factors(view: View, thinned: Callable[[Chunk], Sequence[Array]], norm: Norm = "l1") -> Factors:
     """By which factor each expert's thinned tensors must grow to have their former norm.
 
     Args:
@@ -55,11 +54,11 @@ def ratio(before: float, after: float) -> float:
     return 1.0 if before < TINY or after < TINY else before / after
 
 
-def _parts(values: Tensor, norm: Norm) -> list[float]:
+def _parts(values: Array, norm: Norm) -> list[float]:
     """What the norm of a chunk is made of, independent of how the tensor is cut."""
     if norm == "l1":
         return size_blocks(values)
-    return dot_blocks(values, values) if norm == "l2" else [float(values.abs().max())]
+    return dot_blocks(values, values) if norm == "l2" else [float(abs(values).max())]
 
 
 def _norm(parts: list[float], norm: Norm) -> float:

@@ -1,26 +1,32 @@
-"""Ranks within rows: thresholds and probabilities of (r, c) tensors, row by row without a loop."""
+"""Ranks within rows: thresholds and probabilities of (r, c) arrays, row by row without a loop."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import replace
+from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import hardshrink
 
+from engine.steps import ops
+from engine.steps.ops import Array
+from engine.steps.reduce import row_sums
 from engine.steps.select import magnitude_bits, next_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from engine.steps.view import Chunk, Span, View
 
+_PIECES = 16  # of a row, as in `engine.steps.reduce`
+_REMEMBERED = 1 << 20  # most numbers of a table that is kept for the next chunk
 
-def bounds(values: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:
+
+def bounds(values: Array, low: int, high: int) -> tuple[Array, Array]:
     """The low-th and high-th smallest magnitude of each row.
 
     Args:
@@ -29,21 +35,21 @@ def bounds(values: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:
         high: Rank from `low` to c.
 
     Returns:
-        Two tensors (r, 1).
+        Two arrays (r, 1).
     """
     bits = magnitude_bits(values)
-    if bits.device.type != "cpu":
+    if not ops.is_on_cpu(bits):
         rows = bits.sort(dim=1).values
-        found = rows[:, low - 1 : low], rows[:, high - 1 : high]
-    else:
-        rows_low = np.partition(bits.numpy(), low - 1, axis=1)  # much faster than two ranks at once
-        rows_high = np.partition(rows_low[:, low - 1 :], high - low, axis=1)[:, high - low : high - low + 1]
-        found = torch.from_numpy(rows_low[:, low - 1 : low].copy()), torch.from_numpy(rows_high.copy())
-    kind = torch.float64 if bits.dtype == torch.int64 else torch.float32
-    return found[0].contiguous().view(kind), found[1].contiguous().view(kind)
+        found = (rows[:, rank - 1 : rank].contiguous().view(values.dtype) for rank in (low, high))
+        return next(found), next(found)
+    rows_low = np.partition(ops.to_host(bits), low - 1, axis=1)  # much faster than two ranks at once
+    rows_high = np.partition(rows_low[:, low - 1 :], high - low, axis=1)[:, high - low : high - low + 1]
+    kind = np.float64 if ops.is_wide(values) else np.float32
+    least, most = (x.copy().view(kind) for x in (rows_low[:, low - 1 : low], rows_high))
+    return ops.from_host(least, like=values), ops.from_host(most, like=values)
 
 
-def between(values: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+def between(values: Array, low: Array | float, high: Array | float) -> Array:
     """The values whose magnitude lies from `low` to `high`, both included, and 0 for the others.
 
     Args:
@@ -52,16 +58,20 @@ def between(values: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor
         high: The same.
 
     Returns:
-        A new tensor of the same shape.
+        A new array of the same shape.
     """
     if isinstance(low, float) and isinstance(high, float):
-        return hardshrink(values, next_below(low, values.dtype)).sub_(hardshrink(values, high))
-    size = values.abs()
-    kept = torch.ge(size, low, out=torch.empty_like(size))
-    return kept.mul_(torch.le(size, high, out=size)).mul_(values)
+        kept = ops.shrunk(values, next_below(low, wide=ops.is_wide(values)))
+        kept -= ops.shrunk(values, high)
+        return kept
+    size = abs(values)
+    kept = ops.is_at_least(size, low, out=ops.empty_like(size))
+    kept *= ops.is_at_least(-size, -high, out=size)
+    kept *= values
+    return kept
 
 
-def by_rank(values: Tensor, lowest: float, spread: float) -> Tensor:
+def by_rank(values: Array, lowest: float, spread: float) -> Array:
     """A number that grows evenly with the rank of the magnitude in its row.
 
     Of equal magnitudes the later one ranks higher.
@@ -74,41 +84,100 @@ def by_rank(values: Tensor, lowest: float, spread: float) -> Tensor:
     Returns:
         (r, c) float32.
     """
-    width = values.shape[1]
+    rows, width = values.shape
     if width < 2:
-        return torch.full(values.shape, lowest + spread / 2, device=values.device)
-    share = torch.arange(width, dtype=torch.float32, device=values.device).div_(width - 1)
-    table = share.mul_(spread).add_(lowest)  # (c,)
-    out = torch.empty(values.shape, device=values.device)
-    return out.scatter_(1, order(values), table.expand(values.shape))
+        return ops.from_host(np.full((rows, width), lowest + spread / 2, np.float32), like=values)
+    if not ops.is_on_cpu(values):
+        places = magnitude_bits(values).sort(dim=1, stable=True).indices
+        out = ops.narrow(ops.empty_like(values))
+        return out.scatter_(1, places, ops.from_host(_evenly(1, width, lowest, spread), like=values).expand_as(places))
+    host = np.empty((rows, width), np.float32)
+    numbers = _evenly if host.size <= _REMEMBERED else _evenly.__wrapped__
+    host.reshape(-1)[order(values)] = numbers(rows, width, lowest, spread)
+    return ops.from_host(host, like=values)
 
 
-def order(values: Tensor) -> Tensor:
-    """Indices (r, c) int64 that sort the magnitudes of each row; equal ones keep their order."""
-    bits = magnitude_bits(values)
-    if bits.dtype == torch.int64:
-        return bits.sort(dim=1, stable=True).indices
-    keys = bits.to(torch.int64).bitwise_left_shift_(32)
-    keys.bitwise_or_(torch.arange(values.shape[1], device=values.device))  # unique, so that any sort is stable
-    if keys.device.type == "cpu":
-        keys.view(torch.float64).numpy().sort(axis=1)  # positive doubles sort like their bits, and faster
-    else:
-        keys = keys.sort(dim=1).values
-    return keys.bitwise_and_(0xFFFF_FFFF)
+@lru_cache(maxsize=4)
+def _evenly(rows: int, width: int, lowest: float, spread: float) -> NDArray[np.float32]:
+    """The numbers of all ranks of rows of two elements or more, (rows * width,); never change them."""
+    share = np.arange(width, dtype=np.float32)
+    share /= width - 1
+    share *= np.float32(spread)
+    share += np.float32(lowest)
+    return np.tile(share, rows)
 
 
-def by_size(values: Tensor, lowest: float, spread: float) -> Tensor:
+def order(values: Array) -> NDArray[np.int64]:
+    """Where the magnitudes of each row stand when they are sorted; equal ones keep their order.
+
+    numpy sorts indices slowly, and numbers with the processor's wide registers. So magnitude and index are made one
+    number; no two of these are equal, so that any sort is a stable one.
+
+    Args:
+        values: (r, c) float32 or float64 on the CPU.
+
+    Returns:
+        (r * c,) indices of the flat values: first those of the first row, from its smallest magnitude on.
+    """
+    size = values.shape[0] * values.shape[1]
+    keys: NDArray[np.int64]
+    if ops.is_wide(values) or size >> 32:
+        keys = np.argsort(ops.to_host(abs(values)), axis=1, kind="stable")
+        keys += np.arange(len(keys))[:, None] * keys.shape[1]
+        return keys.reshape(-1)
+    keys = ops.to_host(magnitude_bits(values)).astype(np.int64)
+    keys <<= 32
+    keys |= np.arange(size).reshape(keys.shape)
+    keys.view(np.float64).sort(axis=1)  # positive doubles sort like their bits, and faster
+    keys &= 0xFFFF_FFFF
+    return keys.reshape(-1)
+
+
+def by_size(values: Array, lowest: float, spread: float) -> Array:
     """A number that grows evenly with the magnitude between the smallest and the largest of its row.
 
     Returns:
         (r, c) in the dtype of the values.
     """
-    size = values.abs()
-    least, most = torch.aminmax(size, dim=1, keepdim=True)
-    return size.sub_(least).div_(most - least + 1e-7).mul_(spread).add_(lowest)
+    size = abs(values)
+    least, most = _extremes(size)
+    size -= least
+    size /= most - least + 1e-7
+    size *= spread
+    size += lowest
+    return size
 
 
-def whole_rows(view: View) -> Iterator[tuple[Span, list[Tensor]]]:
+def _extremes(values: Any) -> tuple[Array, Array]:
+    """The smallest and the largest number of each row: two arrays (r, 1)."""
+    if ops.is_host(values):
+        return values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
+    least, most = values.aminmax(dim=1, keepdim=True)
+    return least, most
+
+
+def sums(values: Array) -> list[float]:
+    """The numbers of `engine.steps.reduce.row_sums`, (r, c) to r, for numpy arrays as well."""
+    if not ops.is_host(values):
+        found: list[float] = row_sums(values).tolist()
+        return found
+    rest = -values.shape[1] % _PIECES
+    cut = (np.pad(values, ((0, 0), (0, rest))) if rest else values).reshape(
+        len(values), _PIECES, -(-values.shape[1] // _PIECES)
+    )
+    if cut.shape[2] > 1:
+        folded = np.add.reduce(cut, axis=1, dtype=np.float64)  # (r, c / 16)
+    else:  # numpy adds single columns in another order
+        folded = np.add.accumulate(cut, axis=1, dtype=np.float64)[:, -1]
+    while folded.shape[1] > 1:
+        width = folded.shape[1]
+        half = (width + 1) // 2
+        folded[:, : width - half] += folded[:, half:]
+        folded = folded[:, :half]
+    return [float(x) for x in folded.sum(axis=1)]
+
+
+def whole_rows(view: View) -> Iterator[tuple[Span, list[Array]]]:
     """The task vectors of one tensor as whole rows (r, c), whatever pieces the view hands out.
 
     Args:
@@ -117,25 +186,35 @@ def whole_rows(view: View) -> Iterator[tuple[Span, list[Tensor]]]:
     Yields:
         Where the rows are, and T copies of them.
     """
-
-    def copied(chunk: Chunk) -> tuple[Span, list[Tensor]]:
-        return chunk.span, [x.reshape(-1).clone() for x in chunk.deltas]
-
-    held: list[Tensor] = []
-    for span, pieces in view.map(copied):
-        parts = [torch.cat(pair) for pair in zip(held, pieces, strict=True)] if held else pieces
+    held: list[Array] = []
+    for span, pieces in view.map(_copied):
+        parts = [_joined(pair) for pair in zip(held, pieces, strict=True)] if held else pieces
         width = prod(span.shape[1:]) if len(span.shape) > 1 else prod(span.shape)
-        start = span.stop - parts[0].numel()
-        full = parts[0].numel() // width * width
+        start = span.stop - len(parts[0])
+        full = len(parts[0]) // width * width
         held = [x[full:] for x in parts]
         if full:
-            yield replace(span, start=start, stop=start + full), [x[:full].view(-1, width) for x in parts]
+            yield replace(span, start=start, stop=start + full), [x[:full].reshape(-1, width) for x in parts]
 
 
-def whole(view: View) -> list[Tensor]:
-    """The task vectors of one tensor in one piece: T tensors (n,)."""
-    parts = list(view.map(lambda chunk: [x.reshape(-1).clone() for x in chunk.deltas]))
-    return [torch.cat([part[t] for part in parts]) for t in range(view.models)] if parts else []
+def whole(view: View) -> list[Array]:
+    """The task vectors of one tensor in one piece: T arrays (n,)."""
+    parts = [pieces for _, pieces in view.map(_copied)]
+    return [_joined([part[t] for part in parts]) for t in range(view.models)] if parts else []
+
+
+def _copied(chunk: Chunk) -> tuple[Span, list[Array]]:
+    """Where a chunk is, and its task vectors in memory of their own."""
+    return chunk.span, [ops.copied(x.reshape(-1)) for x in chunk.deltas]
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    """Pieces (n_i,) as one."""
+    if ops.is_host(parts[0]):
+        return ops.from_host(np.concatenate(parts), like=parts[0])
+    import torch
+
+    return torch.cat(list(parts))
 
 
 class Bits:
@@ -145,12 +224,13 @@ class Bits:
         self._parts: list[np.ndarray] = []
         self._starts: list[int] = [0]
 
-    def append(self, mask: Tensor) -> None:
+    def append(self, mask: Array) -> None:
         """Add the next elements: any shape, 1 or 0."""
-        self._parts.append(np.packbits(mask.reshape(-1).to("cpu", torch.uint8).numpy()))
-        self._starts.append(self._starts[-1] + mask.numel())
+        bits = ops.to_host(mask.reshape(-1)) != 0
+        self._parts.append(np.packbits(bits))
+        self._starts.append(self._starts[-1] + bits.size)
 
-    def part(self, start: int, stop: int, like: Tensor) -> Tensor:
+    def part(self, start: int, stop: int, like: Array) -> Array:
         """The mask of the elements from `start` to `stop`, in the shape, dtype and device of `like`."""
         found, place = [], bisect_right(self._starts, start) - 1
         while place < len(self._parts) and self._starts[place] < stop:
@@ -159,4 +239,5 @@ class Bits:
             bits = np.unpackbits(self._parts[place][low // 8 : -(-high // 8)])
             found.append(bits[low % 8 : low % 8 + high - low])
             place += 1
-        return torch.from_numpy(np.concatenate(found)).to(like.device, like.dtype).view(like.shape)
+        kind = np.float64 if ops.is_wide(like) else np.float32
+        return ops.from_host(np.concatenate(found).astype(kind), like=like).reshape(like.shape)

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from engine.steps import bracket
+from engine.steps import bracket, ops
 from engine.steps.reduce import Picks, pick_deltas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from engine.steps.ops import Array
     from engine.steps.view import Chunk, View
 
 DIGIT = 16
@@ -35,7 +34,7 @@ _MOST_MAGNITUDES = 1 << 21  # different ones with lower bits, of all models toge
 _SORTED_AT_ONCE = 1 << 17
 
 
-def magnitude_bits(values: Tensor) -> Tensor:
+def magnitude_bits(values: Array) -> Array:
     """The bits of |values| as integers, which sort like the magnitudes.
 
     Args:
@@ -44,9 +43,7 @@ def magnitude_bits(values: Tensor) -> Tensor:
     Returns:
         (n,) int32 or int64.
     """
-    if values.dtype == torch.float64:
-        return values.view(torch.int64) & 0x7FFF_FFFF_FFFF_FFFF
-    return values.to(torch.float32).view(torch.int32) & 0x7FFF_FFFF
+    return ops.magnitude_bits(values)
 
 
 def magnitude_of(bits: int, width: int) -> float:
@@ -96,7 +93,7 @@ def sketches(view: View, picks: Picks = pick_deltas) -> tuple[Sketch, ...] | Non
 def _sketch(view: View, picks: Picks) -> tuple[Sketch, ...] | None:
     def count(chunk: Chunk) -> list[tuple[np.ndarray, np.ndarray | None]] | None:
         tensors = picks(chunk)
-        return None if tensors[0].dtype == torch.float64 else [_counted(x) for x in tensors]
+        return None if ops.is_wide(tensors[0]) else [_counted(x) for x in tensors]
 
     tallies = [_Tally(_MOST_MAGNITUDES // max(1, view.models)) for _ in range(view.models)]
     for parts in view.map(count):
@@ -107,16 +104,12 @@ def _sketch(view: View, picks: Picks) -> tuple[Sketch, ...] | None:
     return tuple(tally.sketch() for tally in tallies)
 
 
-def _counted(values: Tensor) -> tuple[np.ndarray, np.ndarray | None]:
+def _counted(values: Array) -> tuple[np.ndarray, np.ndarray | None]:
     """Counts by the upper 16 bits, and the magnitudes that have lower bits, too (None if they are many)."""
     keys = magnitude_bits(values)
-    counts = torch.bincount(keys >> DIGIT, minlength=1).cpu().numpy()
-    if keys.device.type != "cpu":
-        finer = keys[(keys & (BINS - 1)) != 0].cpu().numpy()
-    else:
-        bits = keys.numpy()
-        finer = bits[np.flatnonzero((bits & (BINS - 1)) != 0)]  # faster than a mask as index
-    return counts, (finer.view(np.uint32) if finer.size <= values.numel() * _MOST_FINER else None)
+    counts = ops.bincount(keys >> DIGIT)
+    finer = ops.to_host(ops.chosen(keys, (keys & (BINS - 1)) != 0))
+    return counts, (finer.view(np.uint32) if finer.size <= len(values) * _MOST_FINER else None)
 
 
 class _Tally:
@@ -202,7 +195,7 @@ def ranked_magnitudes(view: View, ranks: Sequence[int], picks: Picks = pick_delt
             return found
     counted = sketches(view, picks)
     if counted is None:  # widen all to float64, which is exact
-        return [_kth_wide(view, rank, lambda chunk: [x.to(torch.float64) for x in picks(chunk)]) for rank in ranks]
+        return [_kth_wide(view, rank, lambda chunk: [ops.wide(x) for x in picks(chunk)]) for rank in ranks]
     return [_descended(view, rank, counted, picks) for rank in ranks]
 
 
@@ -248,21 +241,18 @@ def _digits(view: View, picks: Picks, prefixes: Sequence[int], done: int, width:
     return totals
 
 
-def _histogram(keys: Tensor, width: int, prefix: int, done: int) -> np.ndarray:
+def _histogram(keys: Array, width: int, prefix: int, done: int) -> np.ndarray:
     """How often each next digit follows the prefix among the keys: (<= BINS,) counts."""
     shift = width - done - DIGIT
     if done:
         keys = _with_prefix(keys, prefix, width - done)
     digits = (keys >> shift) & (BINS - 1)
-    return torch.bincount(digits).cpu().numpy()
+    return ops.bincount(digits)
 
 
-def _with_prefix(keys: Tensor, prefix: int, shift: int) -> Tensor:
-    """The keys whose bits above `shift` are the prefix; numpy compresses faster on the CPU."""
-    if keys.device.type != "cpu":
-        return keys[(keys >> shift) == prefix]
-    bits = keys.numpy()
-    return torch.from_numpy(bits[(bits >> shift) == prefix])
+def _with_prefix(keys: Array, prefix: int, shift: int) -> Array:
+    """The keys whose bits above `shift` are the prefix."""
+    return ops.chosen(keys, (keys >> shift) == prefix)
 
 
 def energy_magnitudes(view: View, fraction: float, picks: Picks = pick_deltas) -> tuple[float, ...]:
@@ -290,16 +280,17 @@ def energy_magnitudes(view: View, fraction: float, picks: Picks = pick_deltas) -
         place = int(np.searchsorted(falling, fraction * falling[-1]))
         prefixes.append(BINS - 1 - place)
         missing.append(fraction * falling[-1] - (falling[place - 1] if place else 0.0))
-    counts = _digits(view, lambda chunk: [x.float() for x in picks(chunk)], prefixes, DIGIT, 32)
+    counts = _digits(view, lambda chunk: [ops.narrow(x) for x in picks(chunk)], prefixes, DIGIT, 32)
     return tuple(
         _reach(count, prefix, rest, fraction) for count, prefix, rest in zip(counts, prefixes, missing, strict=True)
     )
 
 
-def _energies(values: Tensor) -> np.ndarray:
+def _energies(values: Array) -> np.ndarray:
     """Sum of squares of the values by the upper 16 bits of their magnitude: (BINS,) float64."""
-    keys = (magnitude_bits(values.float()) >> DIGIT).cpu().numpy()
-    mantissa, exponent = np.frexp(values.float().cpu().numpy().astype(np.float64))
+    values = ops.narrow(values)
+    keys = ops.to_host(magnitude_bits(values) >> DIGIT)
+    mantissa, exponent = np.frexp(ops.to_host(values).astype(np.float64))
     units = np.bincount(keys, np.rint(np.ldexp(mantissa**2, 22)), minlength=BINS)  # exact: integers
     powers = np.zeros(BINS, np.int64)
     powers[keys] = exponent  # every normal value of a bin has the same exponent
@@ -317,10 +308,10 @@ def _reach(counts: np.ndarray, prefix: int, missing: float, fraction: float) -> 
     return float(magnitudes[place])
 
 
-def next_below(magnitude: float, dtype: torch.dtype) -> float:
-    """The largest number of this dtype below a magnitude; -1 for 0 (every magnitude is above it)."""
+def next_below(magnitude: float, *, wide: bool = False) -> float:
+    """The largest float32 (`wide`: float64) below a magnitude; -1 for 0 (every magnitude is above it)."""
     if magnitude == 0:
         return -1.0
-    kind = np.float64 if dtype == torch.float64 else np.float32
+    kind = np.float64 if wide else np.float32
     nearest = kind(magnitude)
     return float(np.nextafter(nearest, kind(0)) if float(nearest) >= magnitude else nearest)

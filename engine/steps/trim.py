@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from math import inf, sqrt
 from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-from torch.nn.functional import hardshrink
-
+from engine.steps import ops
 from engine.steps.reduce import Picks, pick_deltas, squared_norms, sums
 from engine.steps.select import energy_magnitudes, kth_magnitudes, next_below
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from engine.steps.ops import Array
     from engine.steps.view import View
 
 Rule = Literal["topk", "count", "std", "normfrac"]
@@ -41,16 +39,18 @@ KEEP_ALL = Cut(-1.0)
 KEEP_NONE = Cut(inf)
 
 
-def trim(delta: Tensor, cut: Cut) -> Tensor:
+def trim(delta: Array, cut: Cut) -> Array:
     """The task vector with everything that the cut does not keep set to 0: (n,) to (n,)."""
-    limit = next_below(cut.limit, delta.dtype) if cut.inclusive else cut.limit
+    limit = next_below(cut.limit, wide=ops.is_wide(delta)) if cut.inclusive else cut.limit
     if cut.centre == 0:
-        return hardshrink(delta, limit)
-    far = (delta - cut.centre).abs_()
-    return torch.gt(far, limit, out=far).mul_(delta)
+        return ops.shrunk(delta, limit)
+    far = delta - cut.centre
+    ops.is_above(ops.absolute(far, out=far), limit, out=far)
+    far *= delta
+    return far
 
 
-def trim_all(deltas: Sequence[Tensor], cuts: Sequence[Cut]) -> list[Tensor]:
+def trim_all(deltas: Sequence[Array], cuts: Sequence[Cut]) -> list[Array]:
     """T trimmed task vectors (n,)."""
     return [trim(delta, cut) for delta, cut in zip(deltas, cuts, strict=True)]
 

@@ -13,8 +13,7 @@ from engine.errors import OutOfRange
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from torch import Tensor
-
+    from engine.steps.ops import Array
     from engine.steps.select import Sketch
 
 R = TypeVar("R")
@@ -71,8 +70,8 @@ class Chunk:
     """
 
     span: Span
-    base: Tensor
-    deltas: tuple[Tensor, ...]
+    base: Array
+    deltas: tuple[Array, ...]
     weights: tuple[float, ...]
 
 
@@ -101,6 +100,9 @@ class View(Protocol):
 
     def map(self, function: Callable[[Chunk], R]) -> Iterator[R]:
         """Apply `function` to every chunk on worker threads; results come in chunk order."""
+
+    def sample(self, stride: int) -> Iterator[Sequence[Array]]:
+        """Every stride-th element of all task vectors of each chunk, in order: T arrays for each chunk."""
 
     def recall(self, make: Callable[[], tuple[Sketch, ...] | None]) -> tuple[Sketch, ...] | None:
         """The sketches of all task vectors from an earlier pass over the same models, or by `make` now."""

@@ -51,6 +51,9 @@ class MemoryView:
         self.passes[0] += 1
         return (function(chunk) for name in self.base for chunk in self.chunks(name))
 
+    def sample(self, stride: int) -> Iterator[list[Any]]:
+        return self.map(lambda chunk: [x.reshape(-1)[::stride] for x in chunk.deltas])
+
     def recall(self, make: Callable[[], Any]) -> Any:
         return make()
 

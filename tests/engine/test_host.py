@@ -1,0 +1,122 @@
+"""What numpy merges has the bytes that torch gives, and needs no torch at all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine.merge import run
+from engine.merge.inputs import open_inputs
+from engine.merge.memory import HOST, home, suits_host
+from engine.merge.plan import make_plan
+from engine.methods import find, registered
+from engine.recipe.recipe import ModelRef, Recipe
+from tests.engine.test_registry import merged_state, recipe_of, settings_of
+
+BLOCKS = 3 * 4096 + 5
+ABLE = [name for name, method in registered().items() if method.host]
+
+
+def models(folder: Path, dtype: torch.dtype, experts: int = 3) -> Recipe:
+    """A base with zeros of both signs and task vectors that agree, cancel out, tie and vanish."""
+    made = torch.Generator().manual_seed(5)
+    shapes = {"matrix": (BLOCKS // 7, 7), "bias": (19,), "scalar": (), "empty": (0, 3)}
+    base = {name: torch.randn(shape, generator=made) for name, shape in shapes.items()}
+    base["matrix"][::3] = -0.0
+    base["matrix"][1::3] = 0.0
+    refs = []
+    for number in range(experts + 1):
+        state = {n: x + (number > 0) * 0.25 * torch.randn(x.shape, generator=made) for n, x in base.items()}
+        if number:
+            state["matrix"][::2] = base["matrix"][::2]
+            state["matrix"][1::5] = base["matrix"][1::5] + (-1) ** number * 0.5
+        stored = {n: x.to(dtype) for n, x in state.items()} | {"ids": torch.arange(4)}
+        save_file(stored, path := folder / f"m{number}.safetensors")
+        refs.append(ModelRef(id=f"e{number}", name=f"m{number}", path=str(path)))
+    return Recipe(base=refs[0], experts=tuple(refs[1:]), method="linear", seed=3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("method", ABLE)
+def test_numpy_and_torch_give_the_same_bytes(
+    method: str, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, seen = replace(models(tmp_path, dtype, find(method).max_experts or 3), method=method), 0
+    for params in settings_of(find(method)):
+        for out in ("", "F32", "BF16"):
+            plan = make_plan(replace(recipe, params=tuple(sorted(params.items())), dtype=out), open_inputs(recipe))
+            if not suits_host(plan):
+                continue
+            seen += 1
+            with monkeypatch.context() as patch:
+                patch.setattr(run, "home", lambda plan, device: HOST)
+                merged = merged_state(plan, threads=2, chunk=4096)
+            wanted = merged_state(plan, threads=1)
+            for name, value in wanted.items():
+                assert merged[name].reshape(-1).view(torch.uint8).equal(value.reshape(-1).view(torch.uint8)), (
+                    name, params, out)  # fmt: skip
+    assert seen >= 3
+
+
+def test_rounding_to_bf16_is_to_the_even_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All bits that decide: below, at and above the middle, of both signs, up to the largest number."""
+    bits = torch.arange(0, 0x7F7F, 7, dtype=torch.int32)[:, None] << 16
+    values = (bits | torch.tensor([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF])).reshape(-1).view(torch.float32)
+    base = {"w": torch.cat([values, -values])}
+    save_file(base, tmp_path / "base.safetensors")
+    save_file({"w": base["w"] * 1}, tmp_path / "a.safetensors")
+    refs = [ModelRef(id=n, name=n, path=str(tmp_path / f"{n}.safetensors")) for n in ("base", "a")]
+    recipe = Recipe(base=refs[0], experts=(refs[1],), method="task_arithmetic", dtype="BF16")
+    recipe = replace(recipe, params=(("scale", 0.5),))
+    plan = make_plan(recipe, open_inputs(recipe))
+    monkeypatch.setattr(run, "home", lambda plan, device: HOST)
+    merged = merged_state(plan)["w"]
+    assert merged.view(torch.int16).equal((base["w"] + 0).to(torch.bfloat16).view(torch.int16))  # -0 + 0 = 0
+
+
+@pytest.mark.parametrize(
+    ("method", "dtype", "params"),
+    [("linear", torch.float16, {}), ("linear", torch.float64, {}), ("task_arithmetic", torch.float32, {"post": "svc"}),
+     ("ties", torch.bfloat16, {"drop_shared": True})],
+)  # fmt: skip
+def test_what_numpy_cannot_do_goes_to_torch(
+    method: str, dtype: torch.dtype, params: dict[str, object], tmp_path: Path
+) -> None:
+    recipe = recipe_of(tmp_path, method, 2, dtype, 0, ["matrix"])
+    plan = make_plan(replace(recipe, params=tuple(params.items())), open_inputs(recipe))
+    assert not suits_host(plan)
+    assert home(make_plan(recipe, open_inputs(recipe)), "cuda") == "cuda"
+
+
+@pytest.mark.parametrize("method", ABLE)
+def test_a_command_merges_without_torch(method: str, tmp_path: Path) -> None:
+    models(tmp_path, torch.bfloat16)
+    experts = find(method).max_experts or 3
+    arguments = [
+        "merge",
+        "--base",
+        str(tmp_path / "m0.safetensors"),
+        "--method",
+        method,
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    for number in range(1, experts + 1):
+        arguments += ["--expert", str(tmp_path / f"m{number}.safetensors")]
+    program = f"""import sys
+from app.cli import run
+code = run({arguments!r})
+loaded = {{'torch', 'safetensors', 'transformers', 'PySide6'}} & set(sys.modules)
+assert not loaded, loaded
+sys.exit(code)"""
+    root = Path(__file__).resolve().parents[2]
+    environment = {"MIXDOWN_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert load_file(tmp_path / "out" / "model.safetensors")["matrix"].isfinite().all()
