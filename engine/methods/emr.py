@@ -38,16 +38,22 @@ Sums = tuple[list[list[float]], list[list[float]]]
 
 def _elected(taus: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The sign and the magnitude of the unified task vector: two tensors (n,)."""
-    sign = steps.reduce.total(taus).gt(0).to(taus[0].dtype).mul_(2).sub_(1)
+    sign = steps.reduce.total(taus)
+    steps.ops.is_above(sign, 0, out=sign)
+    sign *= 2
+    sign -= 1
     best = steps.disjoint.agreeing(taus[0], sign)
     for x in taus[1:]:
-        best = best.maximum(steps.disjoint.agreeing(x, sign))
+        steps.ops.larger(best, steps.disjoint.agreeing(x, sign), out=best)
     return sign, best
 
 
 def _masked(tau: Tensor, sign: Tensor, best: Tensor) -> Tensor:
     """The unified magnitude where the task agrees with the sign: (n,)."""
-    return steps.disjoint.agreeing(tau, sign).gt(0).to(best.dtype).mul_(best)
+    mask = steps.disjoint.agreeing(tau, sign)
+    steps.ops.is_above(mask, 0, out=mask)
+    mask *= best
+    return mask
 
 
 def _survey(view: View, *, rescaler: str, **_: Value) -> tuple[float, ...]:
@@ -56,7 +62,7 @@ def _survey(view: View, *, rescaler: str, **_: Value) -> tuple[float, ...]:
     def sums(chunk: Chunk) -> tuple[str, int, Sums]:
         taus = steps.reduce.scaled(chunk.deltas, chunk.weights)
         sign, best = _elected(taus)
-        own = [steps.reduce.block_sums(x.abs()) for x in taus]
+        own = [steps.reduce.block_sums(abs(x)) for x in taus]
         left = [steps.reduce.block_sums(_masked(x, sign, best)) for x in taus]
         return chunk.span.tensor, prod(chunk.span.shape), (own, left)
 
@@ -101,6 +107,7 @@ def _effective(coefficients: np.ndarray, params: Mapping[str, Value], names: Seq
         Param("scale", 1.0, help="Multiplies the restored task vector.", low=-5.0, high=5.0, live="linear"),
     ],
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Multiplies the expert's task vector before the election.",
     help=HELP,
@@ -136,4 +143,6 @@ def emr(
     chosen = span.place(task)
     taus = steps.reduce.scaled(deltas, weights)  # T x (n,)
     sign, best = _elected(taus)
-    return _masked(taus[chosen], sign, best).mul_(sign).mul_(stats[chosen] * scale)
+    masked = _masked(taus[chosen], sign, best)
+    masked *= sign
+    return steps.ops.times(masked, stats[chosen] * scale)

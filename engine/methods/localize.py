@@ -63,6 +63,7 @@ def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndar
         Param("scale", 1.0, help="Multiplies the stitched task vector.", low=-5.0, high=5.0, live="linear"),
     ],
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Scales what the expert adds.",
     help=HELP,
@@ -84,4 +85,4 @@ def localize_stitch(
         The merged task vector (n,).
     """
     kept = steps.reduce.scaled(steps.trim.trim_all(deltas, stats), weights)  # T x (n,)
-    return steps.disjoint.merge(kept, None, "mean", weights).mul_(scale)
+    return steps.ops.times(steps.disjoint.merge(kept, None, "mean", weights), scale)

@@ -41,6 +41,7 @@ def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndar
     space="delta",
     params=[Param("scale", 0.5, help="Multiplies the merged task vector.", low=-5.0, high=5.0, live="linear")],
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Multiplies the expert's task vector before the comparison.",
     help=HELP,
@@ -58,4 +59,4 @@ def magmax(deltas: Sequence[Tensor], weights: Sequence[float], *, scale: float) 
         The merged task vector (n,).
     """
     heard = steps.reduce.scaled(deltas, weights)[::-1]  # the first of equals is then the last
-    return steps.disjoint.merge(heard, None, "max", weights).mul_(scale)
+    return steps.ops.times(steps.disjoint.merge(heard, None, "max", weights), scale)

@@ -99,6 +99,7 @@ def _effective_prune(coefficients: np.ndarray, params: Mapping[str, Value]) -> n
         Param("scale", 0.3, help="Multiplies the sum.", low=-5.0, high=5.0, live="linear"),
     ],
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Scales what is kept of the expert's task vector.",
     help=HELP_PRUNE,
@@ -137,7 +138,7 @@ def magnitude_prune(
         kept = steps.reduce.scaled(kept, factors[span.tensor])
     elif rescale == "density" and 0 < density < 1:
         kept = [x / density for x in kept]
-    return steps.reduce.weighted_sum(kept, weights).mul_(scale)
+    return steps.ops.times(steps.reduce.weighted_sum(kept, weights), scale)
 
 
 def _survey_mask(view: View, *, density: float, **_: Value) -> tuple[Cut, ...]:
@@ -167,6 +168,7 @@ def _effective_mask(coefficients: np.ndarray, params: Mapping[str, Value], names
         Param("scale", 1.0, help="Multiplies the masked sum.", low=-5.0, high=5.0, live="linear"),
     ],
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Scales the expert's task vector in the sum.",
     help=HELP_MASK,
@@ -200,6 +202,7 @@ def magnitude_mask(
         OutOfRange: if no expert that is heard has this name.
     """
     chosen = span.place(task)
-    size = deltas[chosen].abs()  # (n,)
-    mask = size.ge(stats[chosen].limit)  # (n,)
-    return steps.reduce.weighted_sum(deltas, weights).mul_(scale).mul_(mask)
+    size = abs(deltas[chosen])  # (n,)
+    merged = steps.ops.times(steps.reduce.weighted_sum(deltas, weights), scale)
+    merged *= steps.pointwise.at_least(size, stats[chosen].limit)
+    return merged

@@ -66,6 +66,7 @@ def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndar
         Param("norm_scope", "model", help="Measure the whole model or each tensor.", choices=("model", "tensor")),
     ],
     live="full",
+    host=True,
     reproducibility="A",
     coefficient_help="Multiplies what the expert adds, on top of its share.",
     help=HELP,

@@ -75,6 +75,7 @@ def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndar
         Param("clamp", True, help="Keep the way between the base and the average."),
     ],
     live="full",
+    host=True,
     reproducibility="A",
     min_experts=2,
     coefficient_help="Multiplies what the expert adds.",
@@ -111,7 +112,7 @@ def model_stock(
     if not heard:
         return total
     if stats is not None:
-        return total.mul_(stats.value / len(heard))
+        return steps.ops.times(total, stats.value / len(heard))
     width = span.shape[-1] if len(span.shape) > 1 else total.shape[1]
     rows = [x.reshape(-1, width) for x in heard]
-    return steps.stock.scale_rows(total.view(-1, width), rows, variant, clamp=clamp).reshape(total.shape)
+    return steps.stock.scale_rows(total.reshape(-1, width), rows, variant, clamp=clamp).reshape(total.shape)

@@ -61,6 +61,7 @@ def _effective_nearswap(coefficients: np.ndarray, params: Mapping[str, Value]) -
         Param("reach", 0.0001, help="How far a weight may move.", low=0.0, high=1.0, step=0.0001),
     ],
     live="full",
+    host=True,
     reproducibility="A",
     max_experts=1,
     coefficient_help="Multiplies what is taken of the expert.",
@@ -79,7 +80,8 @@ def nearswap(deltas: Sequence[Tensor], weights: Sequence[float], *, reach: float
         The merged task vector (n,).
     """
     share = steps.pointwise.near_share(deltas[0], reach, SMALLEST)  # (n,)
-    return share.mul_(deltas[0]).mul_(weights[0])
+    share *= deltas[0]
+    return steps.ops.times(share, weights[0])
 
 
 def _effective_passthrough(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndarray:
@@ -103,6 +105,7 @@ def _shortcut(weights: tuple[float, ...], params: Mapping[str, Value]) -> int | 
     space="weight",
     params=[Param("scale", 1.0, help="Multiplies the weights.", low=-5.0, high=5.0)],
     live="full",
+    host=True,
     reproducibility="A",
     needs_base=False,
     max_experts=1,

@@ -100,6 +100,7 @@ def _shortcut(weights: tuple[float, ...], params: Mapping[str, Value]) -> int | 
         Param("from_base", True, help="Turn the task vectors rather than the weights."),
     ],
     live="full",
+    host=True,
     reproducibility="A",
     needs_base=False,
     max_experts=2,
@@ -145,4 +146,6 @@ def nuslerp(
         merged = spherical.blend(a, b, factors, by_row=True).reshape(base.shape)
     else:
         merged = spherical.blend(a, b, spherical.arcs(stats.values, t))
-    return merged.add_(base) if from_base and len(models) == 2 else merged
+    if from_base and len(models) == 2:
+        merged += base
+    return merged

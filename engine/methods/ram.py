@@ -65,6 +65,7 @@ def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndar
     space="delta",
     params=[EPSILON, SCALE],
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Scales what the expert changed.",
     help=HELP_RAM,
@@ -83,7 +84,7 @@ def ram(deltas: Sequence[Tensor], weights: Sequence[float], *, epsilon: float, s
         The merged task vector (n,).
     """
     kept = steps.reduce.scaled(_changed(deltas, epsilon), weights)  # T x (n,)
-    return steps.disjoint.merge(kept, None, "mean", weights).mul_(scale)
+    return steps.ops.times(steps.disjoint.merge(kept, None, "mean", weights), scale)
 
 
 def _changed(deltas: Sequence[Tensor], epsilon: float) -> list[Tensor]:
@@ -112,10 +113,11 @@ def _boosts(view: View, epsilon: float, r: float, alpha: float) -> tuple[float, 
     """T factors of what only one expert changed."""
 
     def count(chunk: Chunk) -> list[tuple[int, int]]:
-        changed = [x.ne(0) for x in _changed(chunk.deltas, epsilon)]
-        crowd = sum((c.to(chunk.base.dtype) for c in changed[1:]), changed[0].to(chunk.base.dtype))  # (n,)
-        several, one = crowd.gt(1), crowd.eq(1)
-        return [(int((c & several).sum()), int((c & one).sum())) for c in changed]
+        changed = [steps.pointwise.present(x) for x in _changed(chunk.deltas, epsilon)]
+        crowd = steps.reduce.total(changed)  # (n,)
+        several, one = crowd > 1, crowd == 1
+        count = steps.ops.count_nonzero
+        return [(count((c != 0) & several), count((c != 0) & one)) for c in changed]
 
     shared, unique = [0] * view.models, [0] * view.models
     for part in view.map(count):
@@ -139,6 +141,7 @@ def _boosts(view: View, epsilon: float, r: float, alpha: float) -> tuple[float, 
         SCALE,
     ],
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Scales what the expert changed.",
     help=HELP_PLUS,
@@ -169,7 +172,9 @@ def ramplus_tl(
         The merged task vector (n,).
     """
     kept = steps.reduce.scaled(_changed(deltas, epsilon), weights)  # T x (n,)
-    crowd = steps.reduce.total([x.ne(0).to(x.dtype) for x in kept])  # (n,) how many changed it
-    alone = crowd.eq(1)
-    boosted = [x * alone.to(x.dtype).mul_(boost - 1).add_(1) for x, boost in zip(kept, stats, strict=True)]
-    return steps.reduce.total(boosted).div_(crowd.clamp_min_(1)).mul_(scale)
+    crowd = steps.reduce.total([steps.pointwise.present(x) for x in kept])  # (n,) how many changed it
+    alone = steps.ops.differs(crowd, 1, out=steps.ops.empty_like(crowd))
+    alone = 1 - alone
+    merged = steps.reduce.total([x * (alone * (boost - 1) + 1) for x, boost in zip(kept, stats, strict=True)])
+    merged /= steps.ops.at_least(crowd, 1, out=crowd)
+    return steps.ops.times(merged, scale)

@@ -48,12 +48,14 @@ class Selection:
         energies: Coefficients of the experts, which add up to 1.
         note: "uniform" where all are equal because there is too little energy.
         selected: The selected task vectors, where they are held.
+        spreads: The variances, where these are held instead.
     """
 
     limit: float
     energies: tuple[float, ...]
     note: str
     selected: Held
+    spreads: Held
 
 
 def _measure(view: View, *, density: float, uniform_floor: bool, **_: Value) -> Selection:
@@ -64,14 +66,17 @@ def _measure(view: View, *, density: float, uniform_floor: bool, **_: Value) -> 
     def squares(chunk: Chunk) -> list[list[float]]:
         spread = spreads.take(chunk.span)
         chosen = _selected(chunk.deltas, chunk.weights, limit, spread[0] if spread else None)
-        held.keep(chunk.span, chosen, chunk.deltas)
+        if spread and steps.ops.is_host(chunk.base):  # what is in the cache is sooner made again than fetched
+            spreads.keep(chunk.span, spread, ())
+        else:
+            held.keep(chunk.span, chosen, chunk.deltas)
         return [steps.reduce.dot_blocks(x, x) for x in chosen]
 
     energies = [x / max(1, view.numel) for x in steps.reduce.collect(view.map(squares))] or [0.0] * view.models
     whole = fsum(energies)
     if (whole < FLOOR and uniform_floor) or whole == 0:
-        return Selection(limit, (1 / view.models,) * view.models, "uniform" if whole else "", held)
-    return Selection(limit, tuple(x / whole for x in energies), "", held)
+        return Selection(limit, (1 / view.models,) * view.models, "uniform" if whole else "", held, spreads)
+    return Selection(limit, tuple(x / whole for x in energies), "", held, spreads)
 
 
 def _limit(view: View, density: float, held: Held) -> float:
@@ -89,8 +94,15 @@ def _limit(view: View, density: float, held: Held) -> float:
 
 def variance(tensors: Sequence[Tensor]) -> Tensor:
     """Population variance of each element over the experts: a new tensor (n,)."""
-    mean = steps.reduce.total(tensors).div_(len(tensors))
-    return steps.reduce.total([x.square_() for x in (x - mean for x in tensors)]).div_(len(tensors))
+    mean = steps.ops.divided(steps.reduce.total(tensors), len(tensors))
+    out = tensors[0] - mean
+    out *= out
+    away = steps.ops.empty_like(out)
+    for x in tensors[1:]:
+        steps.ops.subtract(x, mean, out=away)
+        away *= away
+        out += away
+    return steps.ops.divided(out, len(tensors))
 
 
 def _selected(
@@ -135,6 +147,7 @@ def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndar
         Param("scale", 1.0, help="Multiplies the merged task vector.", low=-5.0, high=5.0, live="linear"),
     ],
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Multiplies the expert's task vector before the selection.",
     help=HELP,
@@ -156,9 +169,15 @@ def sce(
     Returns:
         The merged task vector (n,).
     """
-    kept = stats.selected.take(span) or _selected(deltas, weights, stats.limit)  # T x (n,)
-    sign = steps.pointwise.at_least(steps.reduce.total(kept), 0).mul_(2).sub_(1)  # (n,)
-    agree = [steps.disjoint.agreeing(x, sign) for x in kept]  # T x (n,)
+    spread = stats.spreads.take(span)
+    known = spread[0] if spread else None
+    kept = stats.selected.take(span) or _selected(deltas, weights, stats.limit, known)  # T x (n,)
+    sign = steps.pointwise.at_least(steps.reduce.total(kept), 0)  # (n,)
+    sign *= 2
+    sign -= 1
+    agree = [steps.disjoint.agreeing(x, sign, out=None if any(x is y for y in deltas) else x) for x in kept]  # T x (n,)
     merged = steps.reduce.weighted_sum(agree, stats.energies)
-    divisor = steps.reduce.weighted_sum([steps.pointwise.present(x) for x in agree], stats.energies)
-    return merged.div_(divisor.clamp_min_(FLOOR)).mul_(sign).mul_(scale)
+    divisor = steps.reduce.weighted_sum([steps.pointwise.present(x, out=x) for x in agree], stats.energies)
+    merged /= steps.ops.at_least(divisor, FLOOR, out=divisor)
+    merged *= sign
+    return steps.ops.times(merged, scale)

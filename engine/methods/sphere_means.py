@@ -108,6 +108,7 @@ def _measure_multislerp(view: View, *, normalise: bool, from_base: bool, **_: ob
         Param("from_base", True, help="Average the task vectors rather than the weights."),
     ],
     live="full",
+    host=True,
     reproducibility="A",
     needs_base=False,
     coefficient_help="The expert's share of the mean direction and norm.",
@@ -133,7 +134,9 @@ def multislerp(
         The merged weights (n,).
     """
     merged = steps.reduce.weighted_sum(_offsets(models, base, from_base), stats.factors)
-    return merged.add_(base) if from_base else merged
+    if from_base:
+        merged += base
+    return merged
 
 
 def _inputs(models: Sequence[Tensor], base: Tensor, include_base: bool) -> list[Tensor]:
@@ -176,6 +179,7 @@ def _effective_karcher(coefficients: np.ndarray, params: Mapping[str, Value]) ->
         Param("tolerance", 1e-5, help="Shorter steps end the iteration.", low=1e-12, high=0.1, step=1e-5),
     ],
     live="full",
+    host=True,
     reproducibility="A",
     needs_base=False,
     coefficient_help="The expert's weight in the mean.",

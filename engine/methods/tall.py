@@ -96,6 +96,7 @@ def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndar
         Param("scale", 0.3, help="Multiplies the masked multi-task vector.", low=-5.0, high=5.0),
     ],
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Scales the expert's task vector before masks are made.",
     help=HELP_CONSENSUS,
@@ -127,7 +128,8 @@ def consensus(
     """
     multi = _multi(deltas, weights, stats)  # (n,)
     counts = steps.masks.agreement(steps.reduce.scaled(deltas, weights), multi, strictness)  # (n,)
-    return multi.mul_(steps.masks.shared(counts, k)).mul_(scale)
+    multi *= steps.masks.shared(counts, k)
+    return steps.ops.times(multi, scale)
 
 
 def _effective_tall(coefficients: np.ndarray, params: Mapping[str, Value], names: Sequence[str] = ()) -> np.ndarray:
@@ -154,6 +156,7 @@ def _effective_tall(coefficients: np.ndarray, params: Mapping[str, Value], names
         Param("scale", 1.0, help="Multiplies the masked multi-task vector.", low=-5.0, high=5.0),
     ],
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Scales the expert's task vector before masks are made.",
     help=HELP_TALL,
@@ -191,4 +194,5 @@ def tall_mask(
     chosen = span.place(task)
     multi = _multi(deltas, weights, stats)  # (n,)
     mask = steps.masks.tall_mask(deltas[chosen] * weights[chosen], multi, strictness)  # (n,)
-    return multi.mul_(mask).mul_(scale)
+    multi *= mask
+    return steps.ops.times(multi, scale)

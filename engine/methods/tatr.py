@@ -42,13 +42,13 @@ def _survey(view: View, *, trust: float, scale: float) -> float:
 
 def conflict(deltas: Sequence[Tensor]) -> Tensor:
     """Sum over ordered pairs i != j of |tau_i| |tau_j|: a new tensor (n,)."""
-    seen = deltas[0].abs()
+    seen = abs(deltas[0])
     out = seen * 0.0
     for x in deltas[1:]:
-        size = x.abs()
-        out.add_(size * seen)
-        seen.add_(size)
-    return out.mul_(2)
+        size = abs(x)
+        out += size * seen
+        seen += size
+    return steps.ops.times(out, 2)
 
 
 def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndarray:
@@ -79,6 +79,7 @@ def _effective(coefficients: np.ndarray, params: Mapping[str, Value]) -> np.ndar
         Param("scale", 0.3, help="Multiplies the sum of all task vectors.", low=-5.0, high=5.0, live="linear"),
     ],
     live="mask",
+    host=True,
     reproducibility="A",
     coefficient_help="Scales the expert's task vector.",
     help=HELP,
@@ -98,5 +99,5 @@ def tatr(deltas: Sequence[Tensor], weights: Sequence[float], *, scale: float, st
         The merged task vector (n,).
     """
     omega = conflict(deltas)  # (n,)
-    merged = steps.reduce.weighted_sum(deltas, weights).mul_(scale)
-    return merged.masked_fill_((omega >= stats) & (omega > 0), 0.0)
+    merged = steps.ops.times(steps.reduce.weighted_sum(deltas, weights), scale)
+    return steps.ops.fill_where(merged, (omega >= stats) & (omega > 0), 0.0)

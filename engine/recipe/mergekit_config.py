@@ -45,6 +45,7 @@ class Segment:
         sources: The models.
         settings: Parameters of the slice.
         base: The base of these layers.
+        around: Parameters of the module that the slice is in, if there are several.
     """
 
     first: int
@@ -52,6 +53,7 @@ class Segment:
     sources: tuple[Source, ...]
     settings: Settings = field(default_factory=dict)
     base: str | None = None
+    around: Settings = field(default_factory=dict)
 
     @property
     def stays(self) -> bool:
@@ -63,11 +65,12 @@ class Segment:
         return any(source.model == model for source in self.sources)
 
     def scopes(self, model: str | None) -> Iterator[Settings]:
-        """Parameters of the source and then of the slice."""
+        """Parameters of the source, then of the slice and of its module."""
         for source in self.sources if model is not None else ():
             if source.model == model:
                 yield source.settings
         yield self.settings
+        yield self.around
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +112,8 @@ class Config:
 
     @property
     def is_sliced(self) -> bool:
-        """Whether it is written in slices."""
-        return self.segments[0].count is not None
+        """Whether it is written in slices of the whole model."""
+        return not self.modules and self.segments[0].count is not None
 
 
 def read(data: Any) -> Config:
@@ -134,7 +137,9 @@ class _Reader:
         self._unknown(table, _TOP, "")
         settings = [_table(table.get("parameters") or {}, "parameters")]
         if len(_table(table.get("modules") or {}, "modules")) > 1:
-            return self._config(table, method, self._modules(table), settings)
+            parts = self._modules(table)
+            names = tuple(name for name, _ in parts)
+            return self._config(table, method, tuple(segment for _, segment in parts), settings, names)
         module, place = self._module(table)
         if module is not table and module.get("parameters"):
             settings.insert(0, _table(module["parameters"], f"{place}parameters"))
@@ -146,8 +151,9 @@ class _Reader:
         segments = (made,) if made is not None else self._slices(module["slices"], base, place)
         return self._config(table, method, segments, settings)
 
-    def _config(self, table: Settings, method: str, segments: tuple[Segment, ...], settings: list[Settings]) -> Config:
-        """The configuration, once its segments are known."""
+    def _config(self, table: Settings, method: str, segments: tuple[Segment, ...], settings: list[Settings],
+                modules: tuple[str, ...] = ()) -> Config:  # fmt: skip
+        """The configuration, once its segments are known, and which module each is of."""
         if sum(len(s.sources) for s in segments) > MAX_MODELS:
             raise BadRecipe(f"The configuration lists more than {MAX_MODELS} models.")
         return Config(
@@ -159,7 +165,7 @@ class _Reader:
             dtype=_optional(table, "dtype"),
             out_dtype=_optional(table, "out_dtype"),
             findings=tuple(self._found),
-            modules=tuple(table["modules"]) if len(table.get("modules") or {}) > 1 else (),
+            modules=modules,
         )
 
     def note(self, severity: Literal["info", "warning", "error"], place: str, message: str) -> None:
@@ -177,24 +183,24 @@ class _Reader:
         self._unknown(_table(module, name), {"models", "slices", "parameters"}, f"modules.{name}.")
         return module, f"modules.{name}."
 
-    def _modules(self, table: Settings) -> tuple[Segment, ...]:
-        """One segment for each of several modules, of all its layers."""
+    def _modules(self, table: Settings) -> list[tuple[str, Segment]]:
+        """Several modules: one segment for each, of all its layers, or its slices."""
         if "models" in table or "slices" in table:
             raise BadRecipe("Exactly one of models, slices and modules must be there.", where="modules")
         base = _model(table["base_model"], "base_model", self) if table.get("base_model") else None
-        made = []
+        made: list[tuple[str, Segment]] = []
         for name, module in table["modules"].items():
             place = f"modules.{str(name)[:100]}."
             self._unknown(_table(module, place), {"models", "slices", "parameters"}, place)
-            if "slices" in module or not isinstance(name, str):
-                raise BadRecipe(
-                    "Slices inside of several modules are not supported.",
-                    where=f"{place}slices",
-                    hint="Write models instead of slices: all layers of the module take part.",
-                )
-            whole = self._whole(module.get("models"), base, place)
-            made.append(replace(whole, settings=_table(module.get("parameters") or {}, f"{place}parameters")))
-        return tuple(made)
+            if ("models" in module) == ("slices" in module) or not isinstance(name, str):
+                raise BadRecipe("Exactly one of models and slices must be there.", where=place)
+            around = _table(module.get("parameters") or {}, f"{place}parameters")
+            if "models" in module:
+                parts: tuple[Segment, ...] = (self._whole(module["models"], base, place),)
+            else:
+                parts = self._slices(module["slices"], base, place)
+            made += [(name, replace(part, around=around)) for part in parts]
+        return made
 
     def _unknown(self, table: Settings, known: set[str], place: str) -> None:
         for key in table:

@@ -14,7 +14,7 @@ from engine.methods import find
 from engine.recipe import mergekit_settings as settings
 from engine.recipe.mergekit_config import Config, finding
 from engine.recipe.mergekit_models import assumed_layout, is_hub_name, layout_of, locate, references
-from engine.recipe.mergekit_modules import check_modules, segment_numbers
+from engine.recipe.mergekit_modules import check_modules, module_spots
 from engine.recipe.mergekit_rules import rules_for
 from engine.recipe.mergekit_stack import IN_PLACE, filled, is_needed, stacking
 from engine.recipe.mergekit_table import METHODS, RESTACKED, Entry
@@ -74,10 +74,10 @@ class _Import:
             self._findings += stacked.findings
         else:
             self._findings += check_modules(config, layout)
-            self._spots = settings.spots_of(self._layout, self._config.segments)
             if config.modules:
-                numbers = segment_numbers(self._layout.places, config.modules)
-                self._spots = [replace(spot, segment=numbers[spot.name]) for spot in self._spots]
+                self._spots = module_spots(self._config, self._layout)
+            else:
+                self._spots = settings.spots_of(self._layout, self._config.segments)
             if config.method == "passthrough" and len(config.models) + config.lists_base > 1:
                 self._entry = RESTACKED
 
@@ -113,7 +113,7 @@ class _Import:
 
     def _without_files(self, config: Config) -> Config:
         """The configuration as far as it can be read without any model; gradients need the number of layers."""
-        scopes = [*config.settings, *(s.settings for s in config.segments),
+        scopes = [*config.settings, *(scope for s in config.segments for scope in (s.settings, s.around)),
                   *(source.settings for s in config.segments for source in s.sources)]  # fmt: skip
         values = [value for scope in scopes for value in scope.values()]
         if all(not isinstance(value, (list, dict)) for value in values):
@@ -129,7 +129,7 @@ class _Import:
     def _check_layers(self) -> None:
         counts = [s.count for s in self._config.segments]
         stacks = settings.stacks(self._layout)
-        if None in counts:
+        if None in counts or self._config.modules:
             return
         total, layers = sum(c or 0 for c in counts), max(map(len, stacks.values()), default=0)
         if len(stacks) > 1:
@@ -175,7 +175,7 @@ class _Import:
         for i, segment in enumerate(config.segments):
             place = f"slices[{i}]." if segment.count is not None else ""
             name = "sources" if segment.count is not None else "models"
-            found.append((f"{place}parameters", segment.settings))
+            found += [(f"{place}parameters", segment.settings), ("modules.parameters", segment.around)]
             found += [(f"{place}{name}[{j}].parameters", s.settings) for j, s in enumerate(segment.sources)]
         return found
 

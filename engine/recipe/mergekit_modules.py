@@ -6,10 +6,12 @@ called like the prefix of its tensors, and the rest is `default`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from engine.files.model import Finding, Layout
 from engine.recipe.mergekit_config import Config, finding
+from engine.recipe.mergekit_settings import Spot, spots_of, stacks
 
 _FAMILIES: tuple[Mapping[str, tuple[str, ...]], ...] = (
     {
@@ -46,10 +48,14 @@ def module_of(name: str, modules: Sequence[str]) -> str:
     return max(fits)[1] if fits else rest
 
 
-def segment_numbers(names: Iterable[str], modules: Sequence[str]) -> dict[str, int]:
-    """Index of the module of every tensor; those in none get the first."""
-    found = {name: module_of(name, modules) for name in names}
-    return {name: modules.index(module) if module in modules else 0 for name, module in found.items()}
+def module_spots(config: Config, layout: Layout) -> list[Spot]:
+    """Every tensor of the layout with its segment and depth, each module for itself; those in none are the first's."""
+    names, spots = tuple(dict.fromkeys(config.modules)), {}
+    for module in names:
+        first = config.modules.index(module)
+        made = spots_of(layout, [s for s, own in zip(config.segments, config.modules, strict=True) if own == module])
+        spots[module] = {spot.name: replace(spot, segment=first + spot.segment) for spot in made}
+    return [spots.get(module_of(name, names), spots[names[0]])[name] for name in layout.places]
 
 
 def check_modules(config: Config, layout: Layout | None) -> list[Finding]:
@@ -72,4 +78,25 @@ def check_modules(config: Config, layout: Layout | None) -> list[Finding]:
                              "Write all modules of the model."))  # fmt: skip
     idle = sorted(set(config.modules) - {module_of(name, config.modules) for name in layout.places})
     found += [finding("error", f"modules.{name[:100]}", "No tensor of the models is in this module.") for name in idle]
-    return found
+    return [*found, *(f for name in dict.fromkeys(config.modules) for f in _check_slices(config, layout, name))]
+
+
+def _check_slices(config: Config, layout: Layout, module: str) -> Iterator[Finding]:
+    """What the slices of one module do that coefficients of its layers cannot say."""
+    parts = [s for s, own in zip(config.segments, config.modules, strict=True) if own == module]
+    place = f"modules.{module[:100]}.slices"
+    if parts[0].count is None:
+        return
+    inside = {p.layer for name, p in layout.places.items() if module_of(name, config.modules) == module}
+    counts = [len(labels) for labels in stacks(layout).values() if inside & set(labels)]
+    total = sum(part.count or 0 for part in parts)
+    if len(counts) != 1:
+        yield finding("error", place, "The module has not just one stack of layers; slices of it are not clear.")
+    elif total != counts[0] or not all(part.stays for part in parts):
+        yield finding("error", place, f"Slices in one of several modules must leave its {counts[0]} layers where they "
+                      "are.", "Slices of the whole model may move layers; modules may not.")  # fmt: skip
+    if any(part.base != config.base for part in parts):
+        yield finding("error", place, "Slices in one of several modules cannot have a base_model of their own.")
+    if len(parts[-1].sources) > len(parts[0].sources):
+        yield finding("error", place, "mergekit makes what comes after the layers of the first sources only, because "
+                      "the last slice has more sources than the first.")  # fmt: skip

@@ -62,9 +62,10 @@ def _full(x: np.ndarray[Any, Any], value: float) -> np.ndarray[Any, Any]:
     if x.size > _MOST_FILLED:
         return np.full(x.shape, value, x.dtype)
     key = x.dtype, value
-    if key not in _filled or _filled[key].size < x.size:
-        _filled[key] = np.full(x.size, value, x.dtype)
-    return _filled[key][: x.size].reshape(x.shape)
+    held = _filled.get(key)
+    if held is None or held.size < x.size:  # another thread may be about to do the same
+        held = _filled[key] = np.full(x.size, value, x.dtype)
+    return held[: x.size].reshape(x.shape)
 
 
 def times(x: Any, factor: float) -> Array:
@@ -115,6 +116,16 @@ def positive_part(x: Any, out: Any) -> Array:
     return _torch().clamp_min(x, 0, out=out).add_(0)
 
 
+def at_most(x: Any, most: float, out: Any) -> Array:
+    """The smaller of x and a number above 0, written to `out`."""
+    return np.minimum(x, _full(x, most), out=out) if is_host(x) else _torch().clamp_max(x, most, out=out)
+
+
+def smaller(x: Any, y: Any, out: Any) -> Array:
+    """The smaller of two, written to `out`."""
+    return np.minimum(x, y, out=out) if is_host(x) else _torch().minimum(x, y, out=out)
+
+
 def larger(x: Any, y: Any, out: Any) -> Array:
     """The larger of two, written to `out`."""
     return np.maximum(x, y, out=out) if is_host(x) else _torch().maximum(x, y, out=out)
@@ -135,17 +146,31 @@ def differs(x: Any, y: Any, out: Any) -> Array:
     return np.not_equal(x, y, out=out) if is_host(x) else _torch().ne(x, y, out=out)
 
 
+def _ones_where(condition: np.ndarray[Any, Any], x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Integers as wide as the numbers of `x`: all bits set where the condition holds, else none."""
+    return np.negative(condition.view(np.int8), dtype=np.int64 if is_wide(x) else np.int32)
+
+
 def where(condition: Any, x: Any, y: Any) -> Array:
     """The first where the condition holds, else y, as a new array."""
-    return np.where(condition, x, y) if is_host(condition) else _torch().where(condition, x, y)
+    if not is_host(condition):
+        return _torch().where(condition, x, y)
+    chosen = _ones_where(condition, x)  # selecting bits is several times faster than np.where
+    other = y.view(chosen.dtype)
+    chosen &= x.view(chosen.dtype) ^ other
+    chosen ^= other
+    return chosen.view(x.dtype)
 
 
 def fill_where(x: Any, condition: Any, value: float) -> Array:
     """The array itself, with a value where the condition holds."""
-    if is_host(x):
-        np.copyto(x, x.dtype.type(value), where=condition)
-        return x
-    return x.masked_fill_(condition, value)
+    if not is_host(x):
+        return x.masked_fill_(condition, value)
+    chosen = _ones_where(condition, x)
+    bits = x.view(chosen.dtype)
+    chosen &= bits ^ np.array(value, x.dtype).view(chosen.dtype)
+    bits ^= chosen
+    return x
 
 
 def shrunk(x: Any, limit: float) -> Array:
@@ -163,6 +188,24 @@ def shrunk(x: Any, limit: float) -> Array:
     far >>= 8 * far.itemsize - 1  # all ones where the magnitude is larger, else 0
     far &= bits
     return far.view(x.dtype)
+
+
+def within(x: Any, low: float, high: float) -> Array:
+    """The array where low <= |x| <= high, else +0, as a new array; both limits are 0 or above."""
+    kind: Any = np.float64 if is_wide(x) else np.float32
+    least, most = kind(low), kind(high)
+    least = np.nextafter(least, kind(np.inf)) if least < low else least
+    most = np.nextafter(most, kind(0)) if most > high else most
+    if not is_host(x):
+        shrink = _torch().nn.functional.hardshrink
+        return shrink(x, float(np.nextafter(least, kind(0))) if least > 0 else -1.0).sub_(shrink(x, float(most)))
+    far: Any = magnitude_bits(x)  # they sort like the magnitudes
+    kept = np.subtract(least.view(far.dtype) - 1, far)
+    far -= most.view(far.dtype) + 1
+    kept &= far  # below 0 where both are
+    kept >>= 8 * far.itemsize - 1
+    kept &= x.view(far.dtype)
+    return kept.view(x.dtype)
 
 
 def lower_median(arrays: Sequence[Any]) -> Array:
@@ -221,6 +264,14 @@ def padded(x: Any, multiple: int) -> Array:
 def narrow(x: Any) -> Array:
     """The numbers in float32; the array itself if they are."""
     return x.astype(np.float32, copy=False) if is_host(x) else x.to(_torch().float32)
+
+
+def raw_bits(x: Any) -> Array:
+    """The bits as integers of the width of x (narrower floats are widened to float32)."""
+    if is_host(x):
+        return x.view(np.int64 if is_wide(x) else np.int32)
+    torch = _torch()
+    return x.view(torch.int64) if is_wide(x) else narrow(x).view(torch.int32)
 
 
 def magnitude_bits(x: Any) -> Array:

@@ -9,15 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from engine.steps import bracket
+from engine.steps import bracket, ops
 from engine.steps.select import BINS, DIGIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from engine.steps.ops import Array
     from engine.steps.reduce import Picks
     from engine.steps.view import Chunk, View
 
@@ -48,19 +47,18 @@ def order_statistics(view: View, ranks: Sequence[Sequence[int]], picks: Picks) -
     while done < width:
         counts, widths = _pass(view, picks, wanted, done)
         if len(widths) > 1:  # some chunks are float64: widen the others, which is exact, and begin anew
-            return order_statistics(view, ranks, lambda chunk: [x.to(torch.float64) for x in picks(chunk)])
+            return order_statistics(view, ranks, lambda chunk: [ops.wide(x) for x in picks(chunk)])
         width = max(widths)
         wanted = [_narrowed(row, found, done) for row, found in zip(wanted, counts, strict=True)]
         done += DIGIT
     return [tuple(_number(prefix, width) for prefix, _ in row) for row in wanted]
 
 
-def sortable_bits(values: Tensor) -> Tensor:
+def sortable_bits(values: Array) -> Array:
     """Integers that sort like the numbers: (n,) float32 or float64 to int32 or int64."""
-    if values.dtype == torch.float64:
-        bits = values.view(torch.int64)
+    bits = ops.raw_bits(values)
+    if ops.is_wide(values):
         return bits ^ ((bits >> 63) & 0x7FFF_FFFF_FFFF_FFFF)
-    bits = values.to(torch.float32).view(torch.int32)
     return bits ^ ((bits >> 31) & 0x7FFF_FFFF)
 
 
@@ -83,7 +81,7 @@ def _pass(
 
     def count(chunk: Chunk) -> tuple[list[list[np.ndarray]], int]:
         tensors = picks(chunk)
-        width = 64 if tensors[0].dtype == torch.float64 else 32
+        width = 64 if ops.is_wide(tensors[0]) else 32
         keys = [sortable_bits(x.reshape(-1)) for x in tensors]
         return [[_histogram(k, width, p, done) for p in row] for k, row in zip(keys, prefixes, strict=True)], width
 
@@ -97,24 +95,19 @@ def _pass(
     return totals, widths
 
 
-def _histogram(keys: Tensor, width: int, prefix: int, done: int) -> np.ndarray:
+def _histogram(keys: Array, width: int, prefix: int, done: int) -> np.ndarray:
     """How often each next digit follows the prefix among the keys: (BINS,) counts."""
     if done:
-        keys = _matching(keys, width - done, prefix)
+        keys = ops.chosen(keys, (keys >> (width - done)) == prefix)
     digits = keys >> (width - done - DIGIT)
     digits = digits & (BINS - 1) if done else digits + BINS // 2
-    return torch.bincount(digits, minlength=BINS).cpu().numpy()
+    counts: np.ndarray = np.zeros(BINS, np.int64)
+    found = ops.bincount(digits)
+    counts[: len(found)] = found
+    return counts
 
 
-def _matching(keys: Tensor, shift: int, prefix: int) -> Tensor:
-    """Those of the keys that begin with the prefix, in their order."""
-    if keys.device.type != "cpu":
-        return keys[(keys >> shift) == prefix]
-    bits = keys.numpy()
-    return torch.from_numpy(bits[np.flatnonzero((bits >> shift) == prefix)])  # faster than a mask as index
-
-
-def largest_share(view: View, share: float, pick: Callable[[Chunk], Tensor]) -> float:
+def largest_share(view: View, share: float, pick: Callable[[Chunk], Array]) -> float:
     """The smallest of the int(share * m) largest of m numbers above 0, in two passes (float64: five).
 
     Args:
@@ -132,8 +125,8 @@ def largest_share(view: View, share: float, pick: Callable[[Chunk], Tensor]) -> 
 
     def count(chunk: Chunk) -> tuple[int, np.ndarray | None]:
         values = pick(chunk).reshape(-1)
-        above = int(torch.count_nonzero(values))
-        if values.dtype == torch.float64:
+        above = ops.count_nonzero(values)
+        if ops.is_wide(values):
             return above, None
         return above, _histogram(sortable_bits(values), 32, 0, 0)[BINS // 2 :]
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import fsum
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from engine.steps import ops
+from engine.steps.ops import Array
 
 
-def at_least(values: Tensor, limit: float) -> Tensor:
-    """1 where a value (n,) reaches the limit, else 0: a new tensor (n,) in the dtype of the values."""
-    return torch.ge(values, limit, out=torch.empty_like(values))
+def at_least(values: Array, limit: float) -> Array:
+    """1 where a value (n,) reaches the limit, else 0: a new array (n,) in the dtype of the values."""
+    return ops.is_at_least(values, limit, out=ops.empty_like(values))
 
 
-def present(values: Tensor) -> Tensor:
-    """1 where a value (n,) is not 0, else 0: a new tensor (n,) in the dtype of the values."""
-    return torch.ne(values, 0, out=torch.empty_like(values))
+def present(values: Array, out: Array | None = None) -> Array:
+    """1 where a value (n,) is not 0, else 0: (n,) in the dtype of the values, written to `out` if there is one."""
+    return ops.differs(values, 0, out=ops.empty_like(values) if out is None else out)
 
 
-def lower_median(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+def lower_median(values: Sequence[Array], weights: Sequence[float]) -> Array:
     """The weighted lower median of every element.
 
     Args:
@@ -33,24 +35,29 @@ def lower_median(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         out = _ranked(values, (len(values) + 1) // 2)
     else:
         out = _weighted(values, weights)
-    return out.add_(0.0)  # -0 and 0 are the same number: make them the same bytes
+    out += 0.0  # -0 and 0 are the same number: make them the same bytes
+    return out
 
 
-def _ranked(values: Sequence[Tensor], rank: int) -> Tensor:
+def _ranked(values: Sequence[Array], rank: int) -> Array:
     """The rank-th smallest (from 1) of every element as a new tensor: as many rounds of a bubble sort."""
     rest = list(values)
     while True:
-        least, larger = rest[0].clone(), []
+        least, larger = ops.copied(rest[0]), []
         for x in rest[1:]:
-            larger.append(torch.maximum(least, x))
-            torch.minimum(least, x, out=least)
+            larger.append(ops.larger(least, x, out=ops.empty_like(least)))
+            ops.smaller(least, x, out=least)
         rest, rank = larger, rank - 1
         if rank == 0:
             return least
 
 
-def _weighted(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """The weighted lower median of every element as a new tensor."""
+def _weighted(values: Sequence[Array], weights: Sequence[float]) -> Array:
+    """The weighted lower median of every element as a new array."""
+    if ops.is_host(values[0]):
+        return ops.from_host(_weighted_host([ops.to_host(x) for x in values], weights), like=values[0])
+    import torch
+
     ranked, order = torch.sort(torch.stack(list(values), dim=1), dim=1, stable=True)  # (n, T)
     of_expert = torch.tensor(list(weights), dtype=torch.float64, device=ranked.device)
     below = torch.zeros(len(ranked), dtype=torch.float64, device=ranked.device)
@@ -61,7 +68,20 @@ def _weighted(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     return out
 
 
-def loudest(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+def _weighted_host(values: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    """The same for numpy arrays."""
+    stacked = np.stack(values)  # (T, n)
+    order = np.argsort(stacked, axis=0, kind="stable")
+    ranked, held = np.take_along_axis(stacked, order, axis=0), np.array(weights)[order]
+    below, half = np.zeros(stacked.shape[1]), fsum(weights) / 2
+    out: np.ndarray = ranked[0].copy()
+    for place in range(1, len(stacked)):
+        below += held[place - 1]  # what all values before this place hold
+        np.copyto(out, ranked[place], where=below < half)
+    return out
+
+
+def loudest(values: Sequence[Array], weights: Sequence[float]) -> Array:
     """The value whose weighted magnitude is largest; of two opposite ones the positive.
 
     Args:
@@ -71,15 +91,15 @@ def loudest(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     Returns:
         A new tensor (n,).
     """
-    out, size = values[0].clone(), values[0].mul(weights[0]).abs_()
+    out, size = ops.copied(values[0]), abs(values[0] * weights[0])
     for x, w in zip(values[1:], weights[1:], strict=True):
-        rival = x.mul(w).abs_()
+        rival = abs(x * w)
         better = (rival > size) | ((rival == size) & (x > out))
-        out, size = torch.where(better, x, out), torch.maximum(rival, size)
+        out, size = ops.where(better, x, out), ops.larger(rival, size, out=size)
     return out
 
 
-def near_share(delta: Tensor, reach: float, least: float) -> Tensor:
+def near_share(delta: Array, reach: float, least: float) -> Array:
     """How much of a change to take: all of it up to `reach`, of larger ones as much as `reach`.
 
     Args:
@@ -90,4 +110,7 @@ def near_share(delta: Tensor, reach: float, least: float) -> Tensor:
     Returns:
         (n,) shares from 0 to 1.
     """
-    return torch.full_like(delta, reach).div_(delta.abs().clamp_min_(least)).clamp_(0, 1)
+    share = abs(delta)
+    ops.at_least(share, least, out=share)
+    share = (ops.zeros_like(share) + reach) / share  # torch divides a mere number by multiplying twice
+    return ops.at_most(share, 1, out=share)

@@ -11,17 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from math import acos, ceil, cos, fsum, log2, sin, sqrt
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from engine.steps import ops
+from engine.steps.ops import Array
 from engine.steps.reduce import Picks, collect, product_blocks
 from engine.steps.view import Chunk, View
 
-Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Numbers = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Matrix = list[list[float]]
-Ends = Callable[[Chunk], tuple[Tensor, Tensor]]
+Ends = Callable[[Chunk], tuple[Array, Array]]
 
 STRAIGHT = 1e-14
 """Arcs with 1 - cos^2 of at most this are straight lines: mergekit's 1e-16 is below what float64 can tell, so that
@@ -41,7 +42,7 @@ class Cosines:
         note: "lerp" where the arc of a whole tensor is a straight line.
     """
 
-    values: Array | None
+    values: Numbers | None
     note: str = ""
 
 
@@ -72,18 +73,18 @@ def gram(view: View, picks: Picks) -> Matrix:
     return found
 
 
-def row_dots(a: Tensor, b: Tensor) -> Array:
+def row_dots(a: Array, b: Array) -> Numbers:
     """Inner product of every row: (r, c), (r, c) -> (r,), folded in halves so that only additions happen."""
-    values = a.to(torch.float64, copy=True).mul_(b)
+    values = ops.wide(a) * ops.wide(b)
     width = values.shape[1]
     while width > 1:
         half = (width + 1) // 2
-        values[:, : width - half].add_(values[:, half:width])
+        values[:, : width - half] += values[:, half:width]
         width = half
-    return np.array(values[:, 0].cpu().numpy())
+    return np.array(ops.to_host(values[:, 0]))
 
 
-def cosines(aa: Array, ab: Array, bb: Array, least: float = 0.0) -> Array:
+def cosines(aa: Numbers, ab: Numbers, bb: Numbers, least: float = 0.0) -> Numbers:
     """Cosines from inner products, from -1 to 1; 0 where a norm is 0.
 
     Args:
@@ -107,20 +108,20 @@ def whole(products: Matrix, least: float) -> Cosines:
     return Cosines(found, "lerp" if 1 - found[0] ** 2 <= STRAIGHT else "")
 
 
-def row_cosines(a: Tensor, b: Tensor, least: float = 0.0) -> Array:
+def row_cosines(a: Array, b: Array, least: float = 0.0) -> Numbers:
     """Cosine of every pair of rows: (r, c), (r, c) -> (r,)."""
     return cosines(row_dots(a, a), row_dots(a, b), row_dots(b, b), least)
 
 
-def column_cosines(view: View, ends: Ends, width: int, least: float) -> Array:
+def column_cosines(view: View, ends: Ends, width: int, least: float) -> Numbers:
     """Cosine of every column of a tensor with rows of `width` elements: (width,).
 
     Columns are scaled by a power of two to at most 1 and their products rounded to a grid so coarse that
     every sum is exact; so it does not matter where chunks begin. Two passes over the view.
     """
 
-    def peaks(chunk: Chunk) -> list[Array]:
-        return [_as_rows(x, chunk.span.start, width).abs().amax(0).cpu().numpy() for x in ends(chunk)]
+    def peaks(chunk: Chunk) -> list[Numbers]:
+        return [_peak(_as_rows(x, chunk.span.start, width)) for x in ends(chunk)]
 
     largest = [np.zeros(width), np.zeros(width)]
     for found in view.map(peaks):
@@ -128,12 +129,10 @@ def column_cosines(view: View, ends: Ends, width: int, least: float) -> Array:
     exponents = [np.maximum(np.frexp(peak)[1], -1000) for peak in largest]
     grid = 2.0 ** (52 - ceil(log2(max(view.numel / width, 1))))
 
-    def products(chunk: Chunk) -> list[Array]:
-        a, b = (
-            _as_rows(x, chunk.span.start, width).mul(torch.from_numpy(np.ldexp(1.0, -e)).to(x.device))
-            for x, e in zip(ends(chunk), exponents, strict=True)
-        )
-        return [((x * y).mul_(grid).round_().sum(0) / grid).cpu().numpy() for x, y in ((a, a), (a, b), (b, b))]
+    def products(chunk: Chunk) -> list[Numbers]:
+        pairs = zip(ends(chunk), exponents, strict=True)
+        a, b = (_as_rows(x, chunk.span.start, width) * _beside(np.ldexp(1.0, -e), x) for x, e in pairs)
+        return [_on_grid(x * y * grid) / grid for x, y in ((a, a), (a, b), (b, b))]
 
     sums = [np.zeros(width) for _ in range(3)]
     for found in view.map(products):
@@ -142,14 +141,36 @@ def column_cosines(view: View, ends: Ends, width: int, least: float) -> Array:
     return cosines(np.ldexp(sums[0], 2 * ea), np.ldexp(sums[1], ea + eb), np.ldexp(sums[2], 2 * eb), least)
 
 
-def _as_rows(values: Tensor, start: int, width: int) -> Tensor:
-    """(n,) elements from flat index `start` on as float64 rows (r, width), filled up with zeros."""
+def _beside(numbers: Numbers, values: Array) -> Array:
+    """The numbers where `_as_rows` leaves these values."""
+    return ops.from_host(numbers, like=ops.to_host(values) if ops.is_on_cpu(values) else values)
+
+
+def _as_rows(values: Array, start: int, width: int) -> Array:
+    """(n,) elements from flat index `start` on as float64 rows (r, width), filled up with zeros; numpy on the CPU."""
     lead = start % width
-    padded = torch.nn.functional.pad(values.to(torch.float64), (lead, -(lead + values.numel()) % width))
-    return padded.view(-1, width)
+    ends = lead, -(lead + len(values)) % width
+    if ops.is_on_cpu(values):
+        padded: Any = np.pad(ops.to_host(ops.wide(values)), ends)
+    else:
+        import torch
+
+        padded = torch.nn.functional.pad(ops.wide(values), ends)
+    rows: Array = padded.reshape(-1, width)
+    return rows
 
 
-def arcs(cosine: Array, t: float) -> tuple[Array, Array]:
+def _peak(rows: Any) -> Numbers:
+    """The largest magnitude of each column: (r, c) to (c,)."""
+    return ops.to_host(abs(rows).max(axis=0) if ops.is_host(rows) else rows.abs().amax(0))
+
+
+def _on_grid(rows: Any) -> Numbers:
+    """Sum of each column's numbers, rounded to whole ones: (r, c) to (c,)."""
+    return ops.to_host(np.rint(rows).sum(axis=0) if ops.is_host(rows) else rows.round().sum(0))
+
+
+def arcs(cosine: Numbers, t: float) -> tuple[Numbers, Numbers]:
     """The factors of both ends at position `t` of arcs with these cosines; (1 - t, t) where they are straight."""
     straight = 1 - cosine * cosine <= STRAIGHT
     angle = np.arccos(np.where(straight, 0.0, cosine))
@@ -157,12 +178,20 @@ def arcs(cosine: Array, t: float) -> tuple[Array, Array]:
     return np.where(straight, 1 - t, one), np.where(straight, t, other)
 
 
-def blend(a: Tensor, b: Tensor, factors: tuple[Array, Array], *, by_row: bool = False) -> Tensor:
+def blend(a: Array, b: Array, factors: tuple[Numbers, Numbers], *, by_row: bool = False) -> Array:
     """factors[0] * a + factors[1] * b of (r, c) tensors; the factors are for all, for rows or for columns."""
-    one, other = (torch.from_numpy(f).to(a) for f in factors)
+    one, other = (narrowed(f, like=a) for f in factors)
     if by_row:
         one, other = one[:, None], other[:, None]
-    return (a * one).add_(b * other)
+    blended = a * one
+    blended += b * other
+    return blended
+
+
+def narrowed(factors: Numbers, like: Array) -> Array:
+    """Factors in the dtype of what they multiply, and beside it: (n,)."""
+    wide = ops.is_wide(like)
+    return ops.from_host(factors if wide else factors.astype(np.float32), like=like)
 
 
 def toward_mean(products: Matrix, weights: Sequence[float], tiny: float) -> Blend:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from engine.steps import ops
 from engine.steps.reduce import Picks
-from engine.steps.spherical import Array, cosines, gram, row_dots
+from engine.steps.spherical import Numbers, cosines, gram, narrowed, row_dots
 from engine.steps.view import View
 
 SINGULAR = 1e-6
@@ -47,7 +46,7 @@ def of_tensor(view: View, picks: Picks, variant: str, *, clamp: bool) -> Ratio:
     return Ratio(value, "" if value > 0 else "base")
 
 
-def scale_rows(total: Tensor, rows: Sequence[Tensor], variant: str, *, clamp: bool) -> Tensor:
+def scale_rows(total: ops.Array, rows: Sequence[ops.Array], variant: str, *, clamp: bool) -> ops.Array:
     """Multiply every row of a sum of task vectors by its ratio over N.
 
     Args:
@@ -64,14 +63,15 @@ def scale_rows(total: Tensor, rows: Sequence[Tensor], variant: str, *, clamp: bo
     norms = [row_dots(x, x) for x in rows]
     pairs = {(s, t): row_dots(rows[s], rows[t]) for s, t in combinations(range(len(rows)), 2)}
     factors = _ratios(norms, pairs, variant, clamp=clamp) / len(rows)
-    return total.mul_(torch.from_numpy(factors).to(total)[:, None])
+    total *= narrowed(factors, like=total)[:, None]
+    return total
 
 
-def _ratios(squares: Sequence[Array], pairs: dict[tuple[int, int], Array], variant: str, *, clamp: bool) -> Array:
+def _ratios(squares: Sequence[Numbers], pairs: dict[tuple[int, int], Numbers], variant: str, *, clamp: bool) -> Numbers:
     """Ratios (r,) from squared norms and inner products of all pairs of N models, (r,) each."""
     found = np.stack([_cosine(squares[s], dot, squares[t], variant) for (s, t), dot in pairs.items()])  # (P, r)
     by_angle = variant == "fusion_bench"
-    cosine: Array = np.cos(_mean(np.arccos(found))) if by_angle else _mean(found)
+    cosine: Numbers = np.cos(_mean(np.arccos(found))) if by_angle else _mean(found)
     count = len(squares)
     denominator = 1 + (count - 1) * cosine
     singular = np.abs(denominator) < SINGULAR
@@ -79,16 +79,16 @@ def _ratios(squares: Sequence[Array], pairs: dict[tuple[int, int], Array], varia
     return np.clip(ratios, 0.0, 1.0) if clamp else ratios
 
 
-def _mean(values: Array) -> Array:
+def _mean(values: Numbers) -> Numbers:
     """Mean of the rows, added in their order: (P, r) -> (r,)."""
     total = np.zeros(values.shape[1])
     for row in values:
         total = total + row
-    mean: Array = total / len(values)
+    mean: Numbers = total / len(values)
     return mean
 
 
-def _cosine(aa: Array, ab: Array, bb: Array, variant: str) -> Array:
+def _cosine(aa: Numbers, ab: Numbers, bb: Numbers, variant: str) -> Numbers:
     """Cosines (r,) with the variant's guard against small norms."""
     if variant == "exact":
         return cosines(aa, ab, bb)

@@ -98,6 +98,28 @@ def test_the_file_is_plain_safetensors_with_packed_bits(trio: Family, tmp_path: 
     )
 
 
+def test_the_rows_of_the_desk_are_kept_and_change_nothing_else(trio: Family, tmp_path: Path) -> None:
+    """Tasks are numbered by content; colours come from rows, so that how they stood is written beside it."""
+    found = {}
+    for rows in ((0, 1, 2), (2, 0, 1)):
+        inputs = replace(trio.inputs, experts=tuple(trio.inputs.experts[r] for r in rows),
+                         names=tuple(trio.inputs.names[r] for r in rows))  # fmt: skip
+        bundle = open_bundle(compress(inputs, tmp_path / f"{rows[0]}.safetensors").path)
+        assert tuple(task.name for task in bundle.manifest.in_order) == inputs.names
+        found[rows] = bundle
+    one, other = found.values()
+    assert one.manifest.tasks == other.manifest.tasks and one.manifest.order != other.manifest.order
+    tensors = [load_file(bundle.path) for bundle in (one, other)]
+    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+    table = to_json(one.manifest)
+    del table["order"]  # as bundles were before
+    old = from_json(json.dumps(table), "x")
+    assert old == replace(one.manifest, order=()) and old.in_order == one.manifest.tasks
+    for wrong in ([0, 1], [0, 1, 1], [0, 1, 3], [-1, 0, 1], [True, 0, 2], "012", {"0": 1}, None):
+        with pytest.raises(NotSafetensors, match="order"):
+            from_json(json.dumps({**table, "order": wrong}), "x")
+
+
 def test_eight_bits_stay_within_half_a_step(trio: Family, tmp_path: Path) -> None:
     exact = open_bundle(compress(trio.inputs, tmp_path / "exact.safetensors").path)
     small = open_bundle(compress(trio.inputs, tmp_path / "small.safetensors", options=BundleOptions(bits=8)).path)
@@ -137,12 +159,24 @@ def test_damaged_masks_are_refused() -> None:
             decode(np.frombuffer(coded, np.uint8), codec, 4000, "x")  # would become larger than it says
 
 
+def apart(data: bytes) -> tuple[tuple[object, object, bytes], list[int]]:
+    """A bundle's header, manifest and tensors without how the rows stood, and that."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    about = json.loads(header["__metadata__"].pop("mixdown"))
+    order = about.pop("order")
+    return (header, about, data[8 + size :]), order
+
+
 def test_equal_inputs_make_equal_bundles(trio: Family, tmp_path: Path) -> None:
     turned = replace(trio, recipe=replace(trio.recipe, experts=trio.recipe.experts[::-1]))
     for codec in ("raw", "lzma"):
         options = BundleOptions(codec=codec, replace=True)
         one = compress(trio.inputs, tmp_path / "a.safetensors", options=options, threads=1).path.read_bytes()
-        assert compress(turned.inputs, tmp_path / "b.safetensors", options=options, threads=3).path.read_bytes() == one
+        assert compress(trio.inputs, tmp_path / "b.safetensors", options=options, threads=3).path.read_bytes() == one
+        other = compress(turned.inputs, tmp_path / "b.safetensors", options=options, threads=3).path.read_bytes()
+        (parts, order), (others, turned_order) = apart(one), apart(other)
+        assert others == parts and turned_order == order[::-1]
 
 
 def test_storage_is_that_of_the_paper(trio: Family, tmp_path: Path) -> None:

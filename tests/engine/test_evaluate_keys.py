@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from engine.evaluate.keying import model_key
+from engine.evaluate.keying import file_hash, model_key
 from engine.files.checkpoint import open_checkpoint
 from engine.files.hashing import fingerprint
+from engine.merge.models import content_key
+from engine.progress import Silent
 
 
 def test_a_change_between_the_sampled_bytes_is_another_model(tmp_path: Path) -> None:
@@ -30,3 +33,16 @@ def test_a_change_between_the_sampled_bytes_is_another_model(tmp_path: Path) -> 
         hidden += fingerprint(second) == sampled
         assert model_key(second, None, None) != before
     assert hidden > 0, "no change escaped the samples, so this test shows nothing"
+
+
+def test_a_file_that_was_written_into_and_given_its_old_time_is_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "data.safetensors"
+    save_file({"w": np.zeros(8, np.float32)}, path)
+    before, known, key = path.stat(), file_hash(path, Silent()), content_key(open_checkpoint(path))
+    time.sleep(0.02)  # the clock of a file system is coarse
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x40")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_ino == before.st_ino
+    assert file_hash(path, Silent()) != known and content_key(open_checkpoint(path)) != key

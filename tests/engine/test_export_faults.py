@@ -20,6 +20,7 @@ from engine.export import folder as folder_module
 from engine.export import preflight as preflight_module
 from engine.export.existing import Workspace, find_litter, remove_litter
 from engine.export.folder import ExportOptions, export
+from engine.files.text import printable
 from engine.merge.recall import SHARED
 from engine.progress import Token
 from tests.engine.merge_cases import Family, digest, family, loaded, tree
@@ -59,8 +60,8 @@ class FailingNth:
         ("pwrite", errno.ENOSPC, NotEnoughDisk),
         ("posix_fallocate", errno.ENOSPC, NotEnoughDisk),
         ("fsync", errno.EIO, WriteProblem),
-        ("rename", errno.EACCES, WriteProblem),
-        ("replace", errno.EACCES, WriteProblem),
+        ("rename", errno.EXDEV, WriteProblem),
+        ("replace", errno.EXDEV, WriteProblem),
         ("mkdir", errno.EROFS, WriteProblem),
     ],
 )
@@ -92,6 +93,51 @@ def test_every_failure_leaves_the_old_export(
     assert fault.left > 0, "never came through"
     assert failures > 0 or (call, name) == ("rename", "merged.safetensors"), "the fault was never met"
     assert find_litter(home) == () and sorted(os.listdir(home)) == [name]
+
+
+@pytest.mark.parametrize(("call", "code", "said"), [("rename", errno.EXDEV, "part of a container's image"),
+                                                   ("replace", errno.EBUSY, "mounted there")])  # fmt: skip
+def test_a_last_step_that_crosses_disks_is_explained(
+    call: str, code: int, said: str, trio: Family, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers do so: an export that came with the image cannot be renamed."""
+    export(trio.plan, home / "merged")
+    before = tree(home)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, FailingNth(getattr(os, call), 1, code))
+        with pytest.raises(WriteProblem, match=said) as raised:
+            export(trio.with_method("linear").plan, home / "merged", options=AGAIN)
+    assert raised.value.where == str(home / "merged") and raised.value.hint
+    assert tree(home) == before and os.listdir(home) == ["merged"]
+
+
+def test_a_mounted_disk_is_refused_before_the_merge(trio: Family, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "usb").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == home / "usb")
+    with pytest.raises(WriteProblem, match="mounted there") as raised:
+        export(trio.plan, home / "usb", progress=CancelAt(1))
+    assert "inside" in raised.value.hint and export(trio.plan, home / "usb" / "merged").path.is_dir()
+
+
+@pytest.mark.parametrize(
+    "name", ["two\nlines", "red\x1b[31m", "c1\x9b31m", "rtl\u202egnp", "iso\u2066late", "line\u2028"]
+)
+@pytest.mark.parametrize("ending", ["", ".safetensors"])
+def test_a_name_with_control_characters_is_refused_before_the_merge(
+    name: str, ending: str, trio: Family, home: Path
+) -> None:
+    found = preflight_module.preflight(trio.plan, home / (name + ending))
+    assert [f.code for f in found.findings if f.severity == "error"] == ["name"]
+    with pytest.raises(WriteProblem, match=r"control character \\u\{") as raised:
+        export(trio.plan, home / (name + ending), progress=CancelAt(1))
+    assert printable(str(raised.value), 999) == str(raised.value) and tree(home) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["\u0646\u200c\u0647", "\u05e9\u05dc\u05d5\u05dd", "\U0001f469\u200d\U0001f52c", "a b'c\"d"]
+)
+def test_names_of_all_languages_are_good_names(name: str, trio: Family, home: Path) -> None:
+    assert export(trio.plan, home / name).path.is_dir() and os.listdir(home) == [name]
 
 
 def test_disk_that_gives_back_other_bytes_is_noticed(trio: Family, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

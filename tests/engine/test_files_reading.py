@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from engine.errors import Cancelled, Changed, DtypeMismatch, FileProblem, Truncated
 from engine.files.checkpoint import open_checkpoint
 from engine.files.decode import count_nonfinite, to_float32
-from engine.files.hashing import HashCache, content_hash, fingerprint
+from engine.files.hashing import HashCache, content_hash, fingerprint, recheck
 from engine.files.reading import Reader
 from engine.progress import Token
 from tests.engine.file_maker import save, save_folder
@@ -199,3 +200,79 @@ def test_a_file_that_was_changed_in_place_and_given_its_old_time_is_hashed_again
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert content_hash(open_checkpoint(path), cache=cache) not in (first, "")
+
+
+def rewrite(path: Path) -> None:
+    """Another last byte in the same file, which gets its old time again."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_mtime_ns == before.st_mtime_ns and path.stat().st_ino == before.st_ino
+
+
+def tick() -> None:
+    """Until the file system's clock, which is coarse, has moved on."""
+    time.sleep(0.02)
+
+
+def test_a_model_that_got_other_content_and_its_old_time_is_noticed_after_its_use(tmp_path: Path) -> None:
+    folder = save_folder(tmp_path / "model", {"model.safetensors": {"a": np.ones(4)}}, index=False)
+    cache = HashCache(tmp_path / "hashes.json")
+    victim = next(folder.glob("*.safetensors"))
+    old(victim)
+    opened = open_checkpoint(folder)
+    known = content_hash(opened, cache=cache)
+    recheck(opened, known, cache=cache)
+    tick()
+    rewrite(victim)
+    with Reader(opened) as reader:
+        reader.check_unchanged()  # which is why the content is asked, too
+    with pytest.raises(Changed, match="old time") as raised:
+        recheck(opened, known, cache=cache)
+    assert raised.value.where == str(victim)
+
+
+@pytest.mark.parametrize("what", ["nothing", "permissions", "a link", "renamed and back"])
+def test_the_same_content_is_never_accused(what: str, tmp_path: Path) -> None:
+    path = old(save(tmp_path / "m.safetensors", {"a": np.ones(4)}))
+    opened, token = open_checkpoint(path), Token()
+    known = content_hash(opened)
+    tick()
+    if what == "permissions":
+        path.chmod(0o600)
+    elif what == "a link":
+        os.link(path, tmp_path / "other")
+    elif what == "renamed and back":
+        path.rename(tmp_path / "other").rename(path)
+    recheck(opened, known, token)
+    assert token.done == (0 if what == "nothing" else path.stat().st_size), "nothing is read for nothing"
+
+
+class Touching(Token):
+    """Changes a file at its first check, and at every one if it is stubborn."""
+
+    def __init__(self, path: Path, *, stubborn: bool = False) -> None:
+        super().__init__()
+        self.path, self.left = path, 99 if stubborn else 1
+
+    def check(self) -> None:
+        if self.left:
+            self.left -= 1
+            tick()
+            rewrite(self.path)
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_read_again(tmp_path: Path) -> None:
+    path = old(save(tmp_path / "m.safetensors", {"a": np.ones(4)}))
+    cache = HashCache(tmp_path / "hashes.json")
+    opened = open_checkpoint(path)
+    found = content_hash(opened, Touching(path), cache)
+    assert found == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert cache.get(opened.stamps[0]) is None, "the content of then is not known"
+    assert content_hash(opened, None, cache) == found
+    with pytest.raises(Changed, match="being changed"):
+        content_hash(opened, Touching(path, stubborn=True))

@@ -103,6 +103,41 @@ def test_ranks_of_rows_are_those_of_a_sort(seed: int, tied: bool, dtype: torch.d
         assert torch.allclose(chances, torch.tensor(0.5))
 
 
+@pytest.mark.parametrize("width", [2, 1000, 1024, 4096, 4097])
+@pytest.mark.parametrize("finer", [0.0, 0.003, 0.3, 1.0])
+def test_rows_are_ordered_whatever_bits_their_numbers_have(width: int, finer: float) -> None:
+    """Numbers of few bits, with many ties; some or all with bits that short keys have no room for, and zeros."""
+    rng = np.random.default_rng(width)
+    x = noise(40, width, seed=width, dtype=torch.bfloat16).float().numpy()
+    x.view(np.uint32)[rng.random(x.shape) < finer] ^= rng.integers(1, 1 << 12, dtype=np.uint32)
+    x[3], x[5, width // 2 :], x[7, :9] = 0, -0.0, x[7, 0]
+    places = np.argsort(np.abs(x), axis=1, kind="stable") + np.arange(40)[:, None] * width
+    assert np.array_equal(rows.order(x), places.reshape(-1))
+    many = np.tile(x, (5, 1))  # more than is ranked at once
+    found = rows.by_rank(many, 0.0, 1.0)
+    assert all(np.array_equal(part, rows.by_rank(torch.from_numpy(x), 0.0, 1.0).numpy()) for part in np.split(found, 5))
+    assert (found.reshape(-1)[places] == found[3]).all(), "zeros rank by their place"
+
+
+def test_only_rows_that_short_keys_get_wrong_are_sorted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    again: list[int] = []
+    real = rows._by_long_keys
+    monkeypatch.setattr(rows, "_by_long_keys", lambda x: (again.append(len(x)), real(x))[1])
+    x = noise(64, 1024, dtype=torch.bfloat16).float().numpy()
+    rows.order(x)
+    assert again == []
+    x[:, 5] = np.nextafter(x[:, 5], np.float32(9))  # bits are lost in every row; only beside an equal one they matter
+    x[9, 4], x[9, 7] = np.nextafter(x[9, 5], np.float32(9)), x[9, 5]
+    assert np.array_equal(rows.order(x) % 1024, np.argsort(np.abs(x), axis=1, kind="stable").reshape(-1))
+    assert len(again) == 1 and 0 < again[0] < 64
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 16), (2, 17), (5, 33), (4, 1000), (3, 1025), (3, 0), (0, 8)])
+def test_sums_of_rows_are_the_same_for_both_kinds_of_memory(shape: tuple[int, int]) -> None:
+    x = noise(*shape)
+    assert rows.sums(x.numpy()) == rows.sums(x) == pytest.approx(x.double().sum(dim=1).tolist())
+
+
 @pytest.mark.parametrize("shape", [(5, 3000), (9000, 1), (), (10_000,), (3, 4, 700)])
 def test_whole_rows_are_put_together_again(shape: tuple[int, ...]) -> None:
     x = noise(*shape)

@@ -65,10 +65,33 @@ def test_what_modules_cannot_say_is_listed(models: Path, tmp_path: Path) -> None
     data = yaml.safe_load(CASES["slerp"]) | {"merge_method": "model_stock", "base_model": "base"}
     data["modules"]["decoder"] = {"models": [{"model": "a"}, {"model": "c"}]}
     assert codes(yaml.safe_dump(data), models) == ["mergekit:modules"], "other models in each module"
-    data["modules"]["decoder"] = {"slices": [{"sources": [{"model": "a", "layer_range": [0, 1]}]}]}
-    with pytest.raises(BadRecipe, match="Slices inside of several modules") as caught:
+    data["modules"]["decoder"]["slices"] = [{"sources": [{"model": "a", "layer_range": [0, 1]}]}]
+    with pytest.raises(BadRecipe, match="Exactly one of models and slices") as caught:
         codes(yaml.safe_dump(data), models)
     assert "modules.decoder" in (caught.value.where or "")
+
+
+def sliced(**changes: object) -> str:
+    """The linear case, with another second slice of the encoder."""
+    data = yaml.safe_load(CASES["slices_linear"])
+    data["modules"]["encoder"]["slices"][1] |= changes
+    return yaml.safe_dump(data)
+
+
+def test_slices_of_a_module_that_move_layers_are_listed(models: Path) -> None:
+    a, b, c = ({"model": m, "layer_range": [1, 2], "parameters": {"weight": 1}} for m in "abc")
+    encoder = ["mergekit:modules.encoder.slices"]
+    assert codes(sliced(), models) == []
+    assert codes(sliced(sources=[a | {"layer_range": [0, 1]}, b]), models) == encoder, "layer 0 twice"
+    assert codes(sliced(sources=[a | {"layer_range": [1, 3]}]), models) == encoder, "a layer too many"
+    assert codes(sliced(base_model="c"), models) == encoder
+    assert codes(sliced(sources=[a, b, c]), models) == encoder, "more sources than in the first slice"
+    data = yaml.safe_load(sliced())
+    data["modules"]["shared"] = data["modules"]["encoder"]
+    assert codes(yaml.safe_dump(data), models) == ["mergekit:modules.shared.slices"], "no layers"
+    data = yaml.safe_load(CASES["slices_slerp"])
+    data["modules"]["encoder"]["slices"][1]["sources"][1]["model"] = "c"
+    assert "mergekit:modules" in codes(yaml.safe_dump(data), models), "SLERP of other models in each slice"
 
 
 @pytest.mark.parametrize(("name", "module"), [

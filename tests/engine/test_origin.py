@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from app import places
 from app.cli import run
+from app.demo import demo_recipe
 from app.workbench import hashed, origin, origins, provenance, vouch
 from engine.errors import BadProject, Mismatch
 from engine.export.folder import ExportOptions, export
@@ -27,8 +31,9 @@ from engine.merge.plan import make_plan
 from engine.pickles.convert import convert
 from engine.recipe.origin import MOST_SOURCES, Origin, Source, about_origins, judged
 from engine.recipe.recipe import ModelRef, Recipe
+from engine.recipe.shipped import SHIPPED
 from engine.store.confirmed import Confirmed
-from tests.app.models import write_family
+from tests.app.models import write_family, write_model
 
 A, B = "a" * 64, "b" * 64
 
@@ -230,3 +235,35 @@ def test_few_layers_and_frozen_ones_say_nothing() -> None:
     frozen = np.zeros((12, 2, 1))
     frozen[3] = 1
     assert outliers(gram(frozen)) == () and outliers(gram(np.ones((12, 2, 1)))) == ()
+
+
+def test_the_demo_s_models_are_vouched_for_by_their_content(tmp_path: Path) -> None:
+    """If this fails after `make demo`, the demo is another one: put its hashes into `engine/recipe/shipped.py`."""
+    demo = demo_recipe()
+    refs = [ref for ref in (demo.base, *demo.experts) if ref is not None]
+    folders = [Path(ref.path) for ref in refs]
+    assert {hashlib.sha256((f / "model.safetensors").read_bytes()).hexdigest() for f in folders} == set(SHIPPED)
+    inputs = open_inputs(demo)
+    found = origins(hashed(demo, inputs), inputs)
+    assert {one.text for one in found.values()} == {"Verified source: it comes with Mixdown."}
+    assert origin(open_checkpoint(folders[1] / "model.safetensors")).is_shipped
+    copy = shutil.copytree(folders[1], tmp_path / "any name")
+    assert origin(open_checkpoint(copy)).is_shipped, "the place does not matter"
+    with (copy / "model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read()[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+    other = origin(open_checkpoint(copy))
+    assert (other.standing, other.is_shipped) == ("unverified", False), "but every byte does"
+
+
+def test_what_is_made_of_the_demo_alone_is_verified_anywhere(tmp_path: Path, home: Path) -> None:
+    demo = demo_recipe()
+    assert demo.base is not None
+    child = merged(Path(demo.base.path), [Path(ref.path) for ref in demo.experts[:2]], tmp_path / "child")
+    assert origin(open_checkpoint(child)).standing == "verified"
+    stranger = write_model(tmp_path / "stranger", load_file(Path(demo.base.path) / "model.safetensors") | {
+        "more": np.ones(3, np.float32)})  # fmt: skip
+    mixed = merged(child, [stranger], tmp_path / "mixed")
+    assert [s.name for s in origin(open_checkpoint(mixed)).sources] == ["stranger"]
