@@ -29,16 +29,19 @@ def main() -> int:
 
 def leave(code: int) -> int:
     """End a command: threads have ended, files are closed, and taking torch apart would cost up to half a second."""
-    if "torch" in sys.modules:
-        for stream in (sys.stdout, sys.stderr):
-            try:
+    quick = "torch" in sys.modules
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:  # closed by who started it
                 stream.flush()
-            except BrokenPipeError:
-                pass  # nobody reads it any more
-            except OSError as error:  # a full disk: what was to be read is not there
-                code = code or 1
+        except BrokenPipeError:
+            quick = True  # nobody reads it any more; the interpreter would complain about it once more
+        except OSError as error:  # a full disk: what was to be read is not there
+            if not code:  # else there was a word on stderr
                 with suppress(OSError):
                     os.write(2, f"mixdown: the output cannot be written: {error.strerror}\n".encode())
+            quick, code = True, code or 1
+    if quick:
         os._exit(code)
     return code
 

@@ -99,7 +99,7 @@ class BundleDrop(QObject):
             from engine.bundle.opening import open_bundle  # not while the window starts
 
             bundle = open_bundle(Path(path))
-            wanted = tasks or tuple(entry.name for entry in bundle.manifest.tasks)
+            wanted = tasks or tuple(entry.name for entry in bundle.manifest.in_order)
             return Found(bundle, served.cache().base_for(bundle, _opened(around)), wanted)
 
         self._workspace.runner.submit(

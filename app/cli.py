@@ -6,16 +6,19 @@ Exit codes: 0 done · 1 a problem told in plain words · 2 wrong usage · 3 canc
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import importlib
 import sys
 import traceback
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import ModuleType
 
 from app import cli_onnx
 from app.version import VERSION
 from engine.errors import Cancelled, MixdownError
+from engine.files.text import printable
 
 MODULES = {
     "cli_bundle": ("compress", "restore"),
@@ -32,6 +35,9 @@ said here again so that only the one that is wanted is loaded."""
 
 _COLLECT_AFTER = 50_000
 """New objects between two looks for cycles: 700 cost a tenth of the import of torch, and commands live short."""
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a disk says that takes no more."""
 
 COMMANDS = (
     "merge",
@@ -76,17 +82,14 @@ def is_command(arguments: Sequence[str]) -> bool:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     gc.set_threshold(_COLLECT_AFTER)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names of files may be no text, and terminals may lack letters
+            stream.reconfigure(errors="backslashreplace")
     try:
-        parsed = parser(arguments[0] if arguments else "").parse_args(arguments)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    try:
-        from app import plugins, served
-
-        served.serve()
-        for problem in plugins.load().problems:
-            print(f"mixdown: warning: {problem}", file=sys.stderr)
-        return int(getattr(_module_of(parsed.command), f"command_{parsed.command}")(parsed))
+        code = _carried_out(arguments)
+        if sys.stdout is not None:  # closed by who started it
+            sys.stdout.flush()
+        return code
     except (Cancelled, KeyboardInterrupt):
         print("Cancelled; nothing was left behind.", file=sys.stderr)
         return 3
@@ -95,10 +98,33 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     except BrokenPipeError:
         return 0
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            print(f"mixdown: {_unwritten(error)}", file=sys.stderr)
+            return 1
         traceback.print_exc()
         print("mixdown: this is a bug. Please report the lines above.", file=sys.stderr)
         return 70
+
+
+def _carried_out(arguments: Sequence[str]) -> int:
+    """The exit code of a command that raised nothing."""
+    try:
+        parsed = parser(arguments[0] if arguments else "").parse_args(arguments)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    from app import plugins, served
+
+    served.serve()
+    for problem in plugins.load().problems:
+        print(f"mixdown: warning: {problem}", file=sys.stderr)
+    return int(getattr(_module_of(parsed.command), f"command_{parsed.command}")(parsed))
+
+
+def _unwritten(error: OSError) -> str:
+    """A full disk in plain words: what names no file is what was printed."""
+    what = printable(error.filename, 400) if error.filename else "the output"
+    return f"{what} cannot be written: {error.strerror}. Make room, or write to another disk."
 
 
 def _module_of(command: str) -> ModuleType:

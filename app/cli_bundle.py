@@ -190,7 +190,7 @@ def _print_made(made: Made) -> None:
 
     done = made.done
     print(f"{'task':<24} {'λ':>5}  {'mask':>6}  {'size':>9}  {'restored':>8}  {'expert':>6}  {'kept':>7}")
-    for task in done.manifest.tasks:
+    for task in done.manifest.in_order:
         line = (f"{printable(task.name)[:24]:<24} {task.strictness:>5g}  {done.density[task.name]:>6.1%}  "
                 f"{output.size_text(made.task_bytes[task.name]):>9}")  # fmt: skip
         kept: Any = made.kept.get(task.name)

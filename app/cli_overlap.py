@@ -58,7 +58,9 @@ def command_overlap(arguments: argparse.Namespace) -> int:
     from app import cli_output as output
     from engine.analyse.overlap import STRICTNESS, overlap
     from engine.analyse.tables import rows, tensor_rows, to_json
+    from engine.merge import forks
 
+    forks.allow()
     token, threads = cli_commands.cancellable(), arguments.threads or None
     levels = [number(text) for text in arguments.strictness] or STRICTNESS
     recipe, places = _recipe(arguments), _places(arguments)

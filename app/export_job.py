@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import doctor
-from app.workbench import hashed, open_recipe, origins, provenance, vouch
+from app.workbench import hashed, open_recipe, origins, provenance, recheck_inputs, vouch
 from engine import errors
 from engine.errors import Changed, MixdownError
 from engine.merge.inputs import Inputs
@@ -77,7 +77,8 @@ def perform(job: ExportJob, inputs: Inputs, token: Token) -> Finished:
     now, on = hashed(job.recipe, inputs, token), doctor.pick_device(job.device)
     known = origins(now, inputs)
     done = export(make_plan(now, inputs), job.out, options=job.options, provenance=provenance(now, known),
-                  progress=token, device=on, threads=job.threads or None)  # fmt: skip
+                  progress=token, device=on, threads=job.threads or None,
+                  recheck=lambda: recheck_inputs(now, inputs, token))  # fmt: skip
     vouch(done.path, known)
     return Finished(done, now, on)
 

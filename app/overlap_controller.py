@@ -10,30 +10,26 @@ from PySide6.QtCore import QObject, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDockWidget
 
-from app import overlap_state, places
+from app import overlap_state
 from app.desk_controller import DeskController
+from app.overlap_work import OVERLAP, SIZES, exact, first_look, glance, prepared
 from app.selection import LinkedSelection, marks
 from app.selection import made as selected
 from app.workspace import Workspace
 from engine.analyse.magnitude_values import Magnitudes, densities
 from engine.analyse.values import Overlap
 from engine.errors import MixdownError
-from engine.files.model import Group
 from engine.merge.inputs import Inputs
-from engine.progress import Token
 from engine.recipe.act import dropped_roles
 from engine.recipe.recipe import Recipe, Value
 
 if TYPE_CHECKING:
     from widgets.plots.overlap_panel import OverlapPanel
 
-_KEY, _SIZES = "overlap", "magnitudes"
 Found = TypeVar("Found", Overlap, Magnitudes)
 STRICTNESS = 0.4
 CALM_MS = 5000
 """How long no model may have come or gone before the views are prepared."""
-SHOWN = ("signs", "masks")
-"""What the views show of an overlap; cosines come from the Gram matrix that the mix is made with."""
 
 
 class OverlapController(QObject):
@@ -59,6 +55,7 @@ class OverlapController(QObject):
         self._panel: OverlapPanel | None = None
         self.links = LinkedSelection(workspace, desk, self)
         self.strictness = STRICTNESS
+        self.by_magnitude = False
         self._cut = 0
         self._found: Overlap | None = None
         self._sizes: Magnitudes | None = None
@@ -87,9 +84,31 @@ class OverlapController(QObject):
         if QGuiApplication.mouseButtons() != Qt.MouseButton.NoButton:
             self._calm.start()  # loading would make a fader stutter
         elif inputs is not None and inputs.base is not None:
-            self._workspace.runner.submit("Preparing the overlap views", lambda token: _prepared(inputs, token),
+            self._workspace.runner.submit("Preparing the overlap views", lambda token: prepared(inputs, token),
                                           key="overlap prepared", lane="files", shown=False, background=True,
+                                          done=lambda _: self._glance(inputs),
                                           failed=lambda _: None)  # fmt: skip  # whoever asks for the views is told
+
+    def _glance(self, inputs: Inputs) -> None:
+        """Take a first look when nothing else is to do, so that the views have numbers when they are opened."""
+        paths, layout = self._on_desk(), self._workspace.layout
+        if layout is None or not paths[1:] or len(set(paths)) < len(paths) or inputs is not self._workspace.inputs():
+            return
+        groups, strictness = layout.groups, self.strictness
+
+        def take(found: dict[str, Overlap | Magnitudes]) -> None:
+            known = {OVERLAP: self._known(self._found, OVERLAP), SIZES: self._known(self._sizes, SIZES)}
+            for key in [key for key in found if known[key] is None]:
+                self._arrived(key, found[key], paths)
+
+        self._workspace.runner.submit("Looking at the overlap", lambda token: glance(inputs, groups, strictness, token),
+                                      key="overlap glance", shown=False, background=True, done=take,
+                                      failed=lambda _: None)  # fmt: skip  # whoever asks for the views is told
+
+    def _on_desk(self) -> tuple[str, ...]:
+        """Paths of the base, if there is one, and the experts."""
+        recipe = self._workspace.recipe
+        return (recipe.base.path if recipe.base else "", *(e.path for e in recipe.experts))
 
     def _mark(self) -> None:
         """Show the selection in every view at once."""
@@ -112,6 +131,7 @@ class OverlapController(QObject):
             panel.strictnessMoved.connect(self._set_strictness)
             panel.cutMoved.connect(self._set_cut)
             panel.consensusWanted.connect(self.use_consensus)
+            panel.weightingChosen.connect(self._set_weighting)
             panel.viewChanged.connect(self._on_view)
             panel.told.connect(self.told)
             self._dock.setWidget(panel)
@@ -125,13 +145,13 @@ class OverlapController(QObject):
     def _ask(self, view: str) -> None:
         """Measure what a view needs and is not known yet, or only from a sample."""
         if view in ("signs", "masks", "roles"):
-            overlap = self._known(self._found, _KEY)
+            overlap = self._known(self._found, OVERLAP)
             if overlap is None or overlap.share < 1:
-                self._measure(_KEY, is_first=overlap is None)
+                self._measure(OVERLAP, is_first=overlap is None)
         elif view == "sizes":
-            sizes = self._known(self._sizes, _SIZES)
+            sizes = self._known(self._sizes, SIZES)
             if sizes is None or sizes.share < 1:
-                self._measure(_SIZES, is_first=sizes is None)
+                self._measure(SIZES, is_first=sizes is None)
 
     def refresh(self) -> None:
         """Show what is known, and measure what is not."""
@@ -143,8 +163,8 @@ class OverlapController(QObject):
         gone = dropped_roles(recipe, names)
         gram, found, sizes = (
             workspace.live.gram(recipe),
-            self._known(self._found, _KEY),
-            self._known(self._sizes, _SIZES),
+            self._known(self._found, OVERLAP),
+            self._known(self._sizes, SIZES),
         )
         params = workspace.method.complete(dict(recipe.params))
         strictness = float(params.get("strictness", params["drop_lambda"] if gone else self.strictness))
@@ -156,7 +176,7 @@ class OverlapController(QObject):
         elif view == "layers":
             panel.set_state(view, overlap_state.layer_view(gram, names, layout))
         elif view == "signs":
-            panel.set_state(view, overlap_state.sign_view(found, layers))
+            panel.set_state(view, overlap_state.sign_view(found, layers, weighted=self.by_magnitude))
         elif view == "masks":
             panel.set_state(view, overlap_state.mask_view(found, strictness))
         elif view == "roles":
@@ -222,18 +242,18 @@ class OverlapController(QObject):
     def _measure(self, key: str, *, is_first: bool) -> None:
         """Look for an earlier result, else take a quick sample; then count exactly."""
         inputs, recipe, layout = self._workspace.inputs(), self._workspace.recipe, self._workspace.layout
-        few = (key == _KEY and len(recipe.experts) < 2) or not recipe.experts
+        few = (key == OVERLAP and len(recipe.experts) < 2) or not recipe.experts
         if inputs is None or recipe.base is None or layout is None or few:
             return
         paths = (recipe.base.path, *(e.path for e in recipe.experts))
         if paths == self._wanted.get(key) or len(set(paths)) < len(paths):
             return
         self._wanted[key] = paths
-        title = {_KEY: "Measuring the overlap", _SIZES: "Measuring the magnitudes"}[key]
+        title = {OVERLAP: "Measuring the overlap", SIZES: "Measuring the magnitudes"}[key]
         groups, wanted = layout.groups, self.strictness
         self._workspace.runner.submit(
             f"{title} of {len(recipe.experts)} experts" + (" (first look)" if is_first else ""),
-            lambda token: _first(key, inputs, groups, wanted, token) if is_first else _exact(key, inputs, token),
+            lambda token: first_look(key, inputs, groups, wanted, token) if is_first else exact(key, inputs, token),
             key=key, shown=not is_first, background=not is_first, lane="files" if is_first else "heavy",
             failed=self._failed, done=lambda found: self._arrived(key, found, paths),
         )  # fmt: skip
@@ -287,7 +307,7 @@ class OverlapController(QObject):
 
     def _set_strictness(self, index: int, gesture: str) -> None:
         """The slider is the method's λ where it has one, or that of the dropped roles; else only this view's."""
-        found, recipe = self._known(self._found, _KEY), self._workspace.recipe
+        found, recipe = self._known(self._found, OVERLAP), self._workspace.recipe
         if found is None or found.masks is None:
             return
         value = float(found.masks.strictness[index])
@@ -307,56 +327,12 @@ class OverlapController(QObject):
             self._cut = k
         self.refresh()
 
+    def _set_weighting(self, by_magnitude: bool) -> None:
+        """How the sign conflict is counted; it only changes what is seen."""
+        self.by_magnitude = by_magnitude
+        self.refresh()
+
     def use_consensus(self, k: int) -> None:
         """Choose the method whose k has been looked at, with its λ."""
         made = self._workspace.recipe.with_method("consensus", {"k": k, "strictness": self.strictness})
         self._workspace.store.apply(made, f"Use Consensus with k = {k}")
-
-
-def _prepared(inputs: Inputs, token: Token) -> None:
-    """Load the analyses and the views, and take the models' fingerprints, in a worker."""
-    from engine.analyse import magnitudes, overlap, stored  # noqa: F401  # only loaded
-    from engine.merge.models import content_key
-    from widgets.plots import overlap_panel  # noqa: F401  # only loaded
-
-    for model in (inputs.base, *inputs.experts):
-        token.check()
-        if model is not None:
-            content_key(model)
-
-
-def _first(
-    key: str, inputs: Inputs, groups: tuple[Group, ...], strictness: float, token: Token
-) -> Overlap | Magnitudes:
-    """What is known from earlier, or a quick sample at one λ; in a worker. The experts are called by their index."""
-    from engine.analyse.magnitudes import magnitudes
-    from engine.analyse.overlap import STRICTNESS, overlap
-    from engine.analyse.sample import SAMPLE
-    from engine.analyse.stored import Shelf
-
-    found = Shelf(places.analyses_folder()).find(key, inputs, groups)
-    if found is None:
-        nearest = min(STRICTNESS, key=lambda level: abs(level - strictness))
-        found = (
-            overlap(inputs, strictness=(nearest,), parts=SHOWN, progress=token, sample=SAMPLE)
-            if key == _KEY
-            else magnitudes(inputs, progress=token, sample=SAMPLE)
-        )
-        if found.share >= 1:  # small models: everything takes no longer
-            return _exact(key, inputs, token)
-    return _numbered(found)
-
-
-def _exact(key: str, inputs: Inputs, token: Token) -> Overlap | Magnitudes:
-    """One pass over the models, in a worker; remembered for the next time."""
-    from engine.analyse.magnitudes import magnitudes
-    from engine.analyse.overlap import overlap
-    from engine.analyse.stored import Shelf
-
-    found = overlap(inputs, parts=SHOWN, progress=token) if key == _KEY else magnitudes(inputs, progress=token)
-    Shelf(places.analyses_folder()).keep(key, inputs, found)
-    return _numbered(found)
-
-
-def _numbered(found: Overlap | Magnitudes) -> Overlap | Magnitudes:
-    return replace(found, names=tuple(str(i) for i in range(len(found.names))))

@@ -14,6 +14,7 @@ from engine.files.model import Layout
 from engine.live.gram import Gram
 from widgets.common.colours import expert_colour, expert_letter
 from widgets.common.theme import theme
+from widgets.plots.signs_state import SignConflict
 from widgets.plots.state import COMBINATIONS, Bars, Heat, Histogram, UpSet
 
 _HATCHED = ("left out of the merge", "masked by role, or what Consensus would drop at k")
@@ -96,21 +97,32 @@ def layer_view(gram: Gram | None, names: Sequence[str], layout: Layout | None) -
     )
 
 
-def sign_view(found: Overlap | None, layers: Sequence[str], *, weighted: bool = False) -> Heat:
-    """How much of each expert goes against the elected sign, layer by layer."""
+def sign_view(found: Overlap | None, layers: Sequence[str], *, weighted: bool = False) -> SignConflict:
+    """How much of each expert goes against the elected sign, layer by layer.
+
+    Args:
+        found: What was measured.
+        layers: Columns.
+        weighted: Whether the colours weigh every weight by the magnitude of its change.
+    """
     title = "Sign conflict by layer"
     if found is None or found.signs is None or len(found.names) < 2:
-        return Heat(title=title)
-    values = found.signs.conflict(found.by_layer(layers), weighted=weighted)
-    return Heat(
-        title=f"{title}{basis(found)}",
+        return SignConflict(title=title)
+    groups = found.by_layer(layers)
+    counts, masses = (found.signs.conflict(groups, weighted=way).T for way in (False, True))
+    what = "the size (sum of |τ|) of an expert's changes" if weighted else "an expert's changes"
+    return SignConflict(
+        title=f"{title}{', weighted by magnitude' if weighted else ''}{basis(found)}",
         rows=lettered(found.names),
         columns=tuple(layers),
-        values=values.T,
+        values=masses if weighted else counts,
+        counts=counts,
+        masses=masses,
+        by_magnitude=weighted,
         low=0.0,
         high=0.5,
         unit="%",
-        meaning="Share of an expert's changes whose sign is not that of the sum of all task vectors.",
+        meaning=f"Share of {what} whose sign is not that of the sum of all task vectors.",
         row_experts=tuple((i,) for i in range(len(found.names))),
     )
 

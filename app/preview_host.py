@@ -12,12 +12,12 @@ import queue
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from app import processes
+from app.awake import CLOCK
 from app.export_job import error_from_json
 from app.preview_wire import pack, receive
 from app.preview_worker import FLAG
@@ -51,7 +51,8 @@ class Evaluating:
         self._boxes: dict[int, _Box] = {}
         self._dropped: dict[int, float] = {}
         self._why = self._words = ""
-        self.heard, self._is_loaded = time.monotonic(), False
+        CLOCK.start()
+        self.heard, self._is_loaded = CLOCK.now(), False
         self._reader = threading.Thread(target=self._read, name="mixdown-eval-lines", daemon=True)
         self._reader.start()
 
@@ -87,12 +88,12 @@ class Evaluating:
         """Nobody waits for this request any more."""
         self._boxes.pop(number, None)
         if dropped:
-            self._dropped[number] = time.monotonic()
+            self._dropped[number] = CLOCK.now()
 
     @property
     def hangs(self) -> str:
         """Why it must be ended, or ""."""
-        now = time.monotonic()
+        now = CLOCK.now()
         if now - self.heard > SILENT_S:
             return "it stopped answering"
         limit = STUCK_S if self._is_loaded else LOADING * STUCK_S
@@ -121,7 +122,7 @@ class Evaluating:
         if out is not None:
             with out, suppress(OSError, ValueError):
                 while (message := receive(out)) is not None:
-                    self.heard = time.monotonic()
+                    self.heard = CLOCK.now()
                     number = message.get("id", 0)
                     self._is_loaded = self._is_loaded or bool(message.get("result"))
                     if number in self._dropped and "text" not in message:

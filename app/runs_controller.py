@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from app.desk import Desk
     from engine.history.history import History, Points
-    from engine.history.values import Page
+    from engine.history.values import Called, Page
     from widgets.panels.runs import RunsPanel
     from widgets.plots.scatter_panel import ScatterPanel
 
@@ -265,13 +265,13 @@ class RunsController(QObject):
         (x, y), query = self._axes, self._query
         number = self._page
 
-        def done(found: Points | None) -> None:
+        def done(found: tuple[Points, dict[int, Called]] | None) -> None:
             if found is not None and number == self._page and (x, y) == self._axes:
-                self._plot(found)
+                self._plot(*found)
 
-        self.ask(lambda history: history.points(x, y, query), done)
+        self.ask(lambda history: (history.points(x, y, query), history.called(query)), done)
 
-    def _plot(self, found: Points) -> None:
+    def _plot(self, found: Points, called: Mapping[int, Called]) -> None:
         from widgets.plots.scatter_view import Scatter
 
         panel, known = self.scatter(), {c.name: c for c in self._columns}
@@ -282,6 +282,8 @@ class RunsController(QObject):
         panel.set_state(Scatter(
             title=f"{len(ids):,} runs", x_label=labels[0], y_label=labels[1], ids=ids, x=x, y=y, front=on_front,
             less=(not self._ups[0], not self._ups[1]),
+            names=tuple(called[n].title if n in called else "" for n in ids.tolist()),
+            notes=tuple(runs_words.marks(called.get(n)) for n in ids.tolist()),
             meaning="Diamonds: the Pareto front, runs that no other run beats in both.",
         ))  # fmt: skip
         panel.view.select(frozenset(self.panel.table.chosen_runs()))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from engine.history.columns import PARAM, SCORE
 from engine.history.lineage import Graph
 from engine.history.recipes import shown
-from engine.history.values import Column, Mean, Run
+from engine.history.values import Called, Column, Mean, Run
 from widgets.common.format import bytes_text, duration_text, number_text
 from widgets.common.text import plain
 from widgets.panels.runs_state import Family, FamilyNode, RunColumn, RunLine
@@ -110,6 +110,14 @@ def family(graph: Graph, focus: int, scope: str = "kin", fitting: Collection[int
     empty = ("No merge of merges yet. Put an exported model on the desk and export a mix of it: "
              "it is told by its content, wherever it lies.")  # fmt: skip
     return Family(nodes, graph.edges, graph.bends, empty, graph.left_out, scope, focus)
+
+
+def marks(called: Called | None) -> str:
+    """A run's star and tags in words: "★ starred, tags: good, small"; "" for none."""
+    if called is None:
+        return ""
+    tags = f"tags: {', '.join(called.tags)}" if called.tags else ""
+    return plain(", ".join(part for part in ("★ starred" if called.star else "", tags) if part), 200)
 
 
 def axis_label(column: Column) -> str:

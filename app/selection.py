@@ -37,6 +37,7 @@ def made(
     experts: tuple[int, ...] | None = None,
     layers: tuple[str, ...] | None = None,
     kinds: tuple[str, ...] | None = None,
+    tensors: tuple[str, ...] = (),
     combination: tuple[int, ...] | None = None,
     role: str = "",
 ) -> Selection:
@@ -48,6 +49,7 @@ def made(
         experts: Row indices; None for all.
         layers: Layer names; None for all.
         kinds: Kinds; None for all.
+        tensors: Names of tensors of these layers and kinds; empty for all.
         combination: Row indices of the experts of exactly one set of masks.
         role: Role of weights.
     """
@@ -59,6 +61,7 @@ def made(
         experts=ids,
         kinds=chosen_kinds,
         layers=chosen_layers,
+        tensors=tensors,
         every_expert=len(ids) == len(rows),
         every_kind=len(chosen_kinds) == len(layout.kinds),
         every_layer=len(chosen_layers) == len(layout.layers),
@@ -68,7 +71,7 @@ def made(
 
 
 def joined(first: Selection, second: Selection, layout: Layout) -> Selection:
-    """Both selections together, as a product of experts, kinds and layers."""
+    """Both selections together, as a product of experts, kinds and layers; single tensors only if both are of such."""
     a, b = first.places, second.places
     kinds, layers = {*a.kinds, *b.kinds}, {*a.layers, *b.layers}
     places = replace(
@@ -76,7 +79,7 @@ def joined(first: Selection, second: Selection, layout: Layout) -> Selection:
         experts=tuple(dict.fromkeys((*a.experts, *b.experts))),
         kinds=tuple(k for k in layout.kinds if k in kinds),
         layers=tuple(la for la in layout.layers if la in layers),
-        tensors=tuple(dict.fromkeys((*a.tensors, *b.tensors))),
+        tensors=tuple(dict.fromkeys((*a.tensors, *b.tensors))) if a.tensors and b.tensors else (),
         every_expert=a.every_expert or b.every_expert,
         every_kind=len(kinds) == len(layout.kinds),
         every_layer=len(layers) == len(layout.layers),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
+from PySide6.QtGui import QGuiApplication
 
 from app.selection import made as selected
 from engine.analyse.spectral_values import MatrixSpectrum
@@ -150,13 +151,14 @@ class SpectrumViews(QObject):
             self.page.frame.set_state(Spectrum(empty=text))
 
     def _on_pair(self, first: int, second: int) -> None:
-        """Select both experts in the tensor's layer on the desk."""
-        layout, rows = self._workspace.layout, self._workspace.recipe.experts
-        if layout is None or self._tensors.tensor not in layout.places or max(first, second) >= len(rows):
+        """Select both experts' matrix on the desk."""
+        layout, rows, tensor = self._workspace.layout, self._workspace.recipe.experts, self._tensors.tensor
+        if layout is None or tensor not in layout.places or max(first, second) >= len(rows):
             return
-        layer = layout.places[self._tensors.tensor].layer
-        self._desk.overlap.links.choose(selected(self._workspace.recipe, layout, experts=(first, second),
-                                                 layers=(layer,)))  # fmt: skip
+        place, add = layout.places[tensor], QGuiApplication.keyboardModifiers() & Qt.KeyboardModifier.ControlModifier
+        chosen = selected(self._workspace.recipe, layout, experts=(first, second), layers=(place.layer,),
+                          kinds=(place.kind,), tensors=(tensor,))  # fmt: skip
+        self._desk.overlap.links.choose(chosen, add=bool(add))
         self.pairChosen.emit(first, second)
 
 

@@ -99,7 +99,7 @@ class SweepController(JobDock):
             quantities=self._quantities(recipe), experts=tuple((e.id, e.name) for e in recipe.experts),
             tasks=self._titles(),
             wish=self._asked, rows=min(workspace.settings.eval_rows, _ROWS), phase=phase,
-            status=self._status(phase), reason=self._reason(),
+            status=self._status(phase), is_wrong=bool(self._error or self._wrong()), reason=self._reason(),
         )  # fmt: skip
         if cells is not None:
             drawn = (id(cells.plan), len(cells.found), self.measure, self._pair, cells.here(recipe))
@@ -134,15 +134,20 @@ class SweepController(JobDock):
         cells = self.cells
         if cells is None:
             return ""
-        done, count = len(cells.found), len(cells.plan.recipes)
+        done, count, wrong = len(cells.found), len(cells.plan.recipes), self._wrong()
         if phase == "idle":
+            good = sum(found.error is None for found in cells.found.values())
             more = "" if done == count else " Press Run to go on; what was measured is remembered."
-            return f"{done} of {count} mixes measured.{more}"
+            return f"{good} of {count} mixes measured.{more} {wrong}".rstrip()
         job = self._job()
         left = job.token.remaining_s if job is not None and job.state == "running" else None
         eta = f" · about {_duration(left)} left" if left is not None and done >= 2 else ""
         word = "paused" if phase == "paused" else "waiting" if job is not None and job.state == "waiting" else ""
-        return f"{done} of {count} mixes{f' · {word}' if word else eta}"
+        return f"{done} of {count} mixes{f' · {word}' if word else eta}{wrong and f'. {wrong}'}"
+
+    def _wrong(self) -> str:
+        """Which mixes could not be measured, and why."""
+        return sweep_state.failures(self.cells) if self.cells is not None else ""
 
     # Running -------------------------------------------------------------------------------------------------
 
@@ -236,6 +241,9 @@ class SweepController(JobDock):
             return
         mix = replace(plan.recipes[index], base=now.base, experts=now.experts, tasks=now.tasks, extras=now.extras)
         self._workspace.store.apply(mix, f"Adopt {plan.labels[index]}")
+        outcome = self.cells.found.get(index)
+        if outcome is not None and outcome.error is not None:
+            self._desk.tell(f"This mix could not be measured: {sweep_state.said(outcome.error)}", "warning")
         self.adopted.emit(mix)
         self.refresh()
 

@@ -12,11 +12,12 @@ import numpy as np
 
 from app.project import without_hashes
 from app.sweep_axes import shown, sweepables
+from engine.errors import MixdownError
 from engine.evaluate.measures import find_measure
 from engine.evaluate.score import Average, Score, average
 from engine.preview.grid import Sweep, pareto
 from engine.recipe.recipe import Recipe
-from widgets.plots.state import Table
+from widgets.plots.state import Table, with_unit
 from widgets.plots.sweep_state import Pairs, SweepWish
 from widgets.plots.sweep_values import Grid, Line, Lines, Points
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from engine.preview.sweep import Outcome
 
 _UP = math.sqrt(3) / 2
+_MOST_BESIDE = 3
+_TAILS = ("", " low", " high")
 _HINT = "Click a mix, or walk with the arrows and press Enter, to put it on the desk."
 
 
@@ -116,12 +119,23 @@ class Cells:
         if outcome is None:
             return f"{label}: not measured yet"
         if outcome.error is not None:
-            return f"{label}: {outcome.error.message}"
+            return f"{label}: {said(outcome.error)}"
         titles = dict(self.plan.tasks)
         lines = [f"{titles.get(name, name)} {scored(score)}" for name, score in outcome.scores.items()]
         mean = self.reading(index, "")
         head = f"{label}: average {scored(mean)}" if mean is not None and len(lines) > 1 else f"{label}:"
         return "\n".join([head, *lines])
+
+
+def said(error: MixdownError) -> str:
+    """Why a mix could not be measured, and what to do."""
+    return f"{error.message} {error.hint}".strip()
+
+
+def failures(cells: Cells) -> str:
+    """How many mixes could not be measured, and why the first of them: "2 failed (!): …"; "" for none."""
+    wrong = [found.error for found in cells.found.values() if found.error is not None]
+    return f"{len(wrong)} failed (!): {said(wrong[0])}" if wrong else ""
 
 
 def bare(recipe: Recipe) -> Recipe:
@@ -144,17 +158,24 @@ def twin(cells: Cells) -> Table:
     names = [name for name, _ in cells.plan.tasks]
     measures = [*names, ""] if len(names) > 1 else names
     titles = {**dict(cells.plan.tasks), "": "average"}
-    head = ["mix", *(f"{titles[m]}{tail}" for m in measures for tail in ("", " low", " high")), "rows"]
+    units = {m: find_measure(cells.metric(m)).unit for m in measures}
+    heads = [with_unit(f"{titles[m]}{tail}", units[m]) for m in measures for tail in _TAILS]
+    head = ["mix", *heads, "rows"]
     body = []
     for index, label in enumerate(cells.plan.labels):
         readings = [cells.reading(index, m) for m in measures]
-        numbers = [
-            f"{100 * v:.2f}" if r is not None and find_measure(r.metric).unit == "%" else f"{v:.4g}" if r else "–"
-            for r in readings
-            for v in ((r.value, r.low, r.high) if r is not None else (0.0, 0.0, 0.0))
-        ]
+        numbers = [text for r in readings for text in _numbers(r)]
         body.append((label, *numbers, str(max((r.count for r in readings if r is not None), default=0))))
     return tuple(head), tuple(body)
+
+
+def _numbers(reading: Score | Average | None) -> tuple[str, str, str]:
+    """A score and the ends of its interval, percentages as numbers."""
+    if reading is None:
+        return "–", "–", "–"
+    is_share, ends = find_measure(reading.metric).unit == "%", (reading.value, reading.low, reading.high)
+    value, low, high = (f"{100 * v:.2f}" if is_share else f"{v:.4g}" for v in ends)
+    return value, low, high
 
 
 def _ends(values: np.ndarray) -> tuple[float, float]:
@@ -174,9 +195,11 @@ def _meaning(cells: Cells, measure: str, low: float, high: float) -> str:
     unit = " %" if metric.unit == "%" else ""
     factor = 100.0 if unit else 1.0
     rows = cells.plan.wish.rows
-    return (f"{metric.title}{unit and ' in %'} on up to {rows} validation rows a task; colours from "
-            f"{low * factor:.{metric.places}f} (dark) to {high * factor:.{metric.places}f}{unit} (bright). ★ best. "
-            f"{_HINT}")  # fmt: skip
+    start = f"{metric.title}{unit and ' in %'} on up to {rows} validation rows a task"
+    if not np.isfinite(cells.values(measure)).any():
+        return f"{start}. {_HINT}"
+    return (f"{start}; colours from {low * factor:.{metric.places}f} (dark) to "
+            f"{high * factor:.{metric.places}f}{unit} (bright). ★ best. {_HINT}")  # fmt: skip
 
 
 def grid(cells: Cells, measure: str, recipe: Recipe) -> Grid:
@@ -255,7 +278,7 @@ def triangle(cells: Cells, measure: str, recipe: Recipe) -> Points:
         title=_title(cells, measure), xy=np.array([(b + 0.5 * c, _UP * c) for _, b, c in plan.shares]), values=values,
         texts=tuple(texts), words=tuple(cells.words(i) for i in range(len(values))), best=best,
         here=cells.here(recipe), corners=tuple(names[key] for key in plan.wish.experts), low=low, high=high,
-        meaning=_meaning(cells, measure, low, high), twin=twin(cells),
+        meaning=_meaning(cells, measure, low, high), twin=twin(cells), unit="%" if share else "",
     )  # fmt: skip
 
 
@@ -279,11 +302,20 @@ def front(cells: Cells, pair: tuple[str, str], recipe: Recipe) -> Points:
     return Points(
         title=f"{titles[pair[0]]} and {titles[pair[1]]}", xy=xy, values=values[known],
         texts=tuple(cells.plan.labels[i] if i in best and len(best) <= 8 else "" for i in known),
-        words=tuple(cells.words(i) for i in known), front=tuple(place[i] for i in best), here=place.get(here, -1),
+        words=tuple(cells.words(i) + _beside(cells, i, known, a, b) for i in known),
+        front=tuple(place[i] for i in best), here=place.get(here, -1),
         best=place[best[0]] if best else -1, x_label=labels[0], y_label=labels[1], low=low, high=high,
-        meaning=f"{len(best)} of {len(known)} mixes are beaten by no other on both. Colour: the average. {_HINT}",
+        meaning=f"{len(best)} of {len(known)} mixes {'is' if len(best) == 1 else 'are'} beaten by no other on both. "
+                f"Colour: the average. {_HINT}", unit="%" if find_measure(cells.metric("")).unit == "%" else "",
         twin=_front_twin(cells, pair, best),
     )  # fmt: skip
+
+
+def _beside(cells: Cells, index: int, known: Sequence[int], a: np.ndarray, b: np.ndarray) -> str:
+    """Other mixes with the same two scores, which lie under the same point."""
+    same = [cells.plan.labels[i] for i in known if i != index and a[i] == a[index] and b[i] == b[index]]
+    more = f" and {len(same) - _MOST_BESIDE} more" if len(same) > _MOST_BESIDE else ""
+    return f"\nThe same two scores: {'; '.join(same[:_MOST_BESIDE])}{more}" if same else ""
 
 
 def front_indices(cells: Cells, pair: tuple[str, str]) -> list[int]:
@@ -293,13 +325,15 @@ def front_indices(cells: Cells, pair: tuple[str, str]) -> list[int]:
 
 
 def _front_twin(cells: Cells, pair: tuple[str, str], best: Sequence[int]) -> Table:
+    """Both scores with their intervals, and what is on the front."""
     titles = dict(cells.plan.tasks)
+    units = {name: find_measure(cells.metric(name)).unit for name in pair}
+    head = [with_unit(f"{titles[name]}{tail}", units[name]) for name in pair for tail in _TAILS]
     rows = []
     for index in front_indices(cells, pair):
-        a, b = (cells.reading(index, name) for name in pair)
-        if a is not None and b is not None:
-            rows.append((cells.plan.labels[index], scored(a), scored(b), "yes" if index in best else ""))
-    return ("mix", titles[pair[0]], titles[pair[1]], "on the front"), tuple(rows)
+        numbers = [text for name in pair for text in _numbers(cells.reading(index, name))]
+        rows.append((cells.plan.labels[index], *numbers, "yes" if index in best else ""))
+    return ("mix", *head, "on the front"), tuple(rows)
 
 
 def label_of(recipe: Recipe, what: str, value: float) -> str:

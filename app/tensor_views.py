@@ -343,7 +343,8 @@ class TensorViews(QObject):
 
         def fits(name: str) -> bool:
             place = layout.places[name]
-            return place.layer in places.layers and place.kind in places.kinds
+            is_named = not places.tensors or name in places.tensors
+            return is_named and place.layer in places.layers and place.kind in places.kinds
 
         names = [name for name, _ in self.choices()]
         name = next((n for n in (self.tensor, *names) if n in names and fits(n)), "")

@@ -16,7 +16,7 @@ from engine.errors import BadRecipe, Missing, MissingKeys, MixdownError, NotEnou
 from engine.files import members
 from engine.files.checkpoint import open_checkpoint
 from engine.files.checks import check
-from engine.files.hashing import HashCache, content_hash
+from engine.files.hashing import HashCache, content_hash, recheck
 from engine.files.model import Checkpoint, Finding, Layout
 from engine.merge.inputs import Inputs, make_inputs
 from engine.merge.stacking import check_stacked
@@ -199,6 +199,24 @@ def hashed(recipe: Recipe, inputs: Inputs, progress: Progress | None = None, cac
         for ref, ck in zip(recipe.experts, inputs.stored_experts, strict=True)
     ]
     return replace(recipe, experts=tuple(refs))
+
+
+def recheck_inputs(hashed: Recipe, inputs: Inputs, progress: Progress | None = None) -> None:
+    """Make sure, after a merge, that its inputs still are what was hashed before; see `engine.files.hashing.recheck`.
+
+    Args:
+        hashed: The recipe with the content hash of every input.
+        inputs: As they were opened for the merge.
+        progress: Told the bytes read, if any are.
+
+    Raises:
+        Changed: naming the file.
+    """
+    cache = HashCache(places.hash_cache_file())
+    if hashed.base is not None and inputs.stored_base is not None:
+        recheck(inputs.stored_base, hashed.base.sha256, progress, cache)
+    for ref, checkpoint in zip(hashed.experts, inputs.stored_experts, strict=True):
+        recheck(checkpoint, ref.sha256, progress, cache)
 
 
 def check_hashes(saved: Recipe, now: Recipe) -> tuple[str, ...]:

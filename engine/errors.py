@@ -16,6 +16,8 @@ Anything else that is raised is a bug and is shown as one. Each error carries wh
 
 from __future__ import annotations
 
+from engine.files.text import printable
+
 
 class MixdownError(Exception):
     """A problem told in three parts: what happened, where, and what to do next.
@@ -34,7 +36,7 @@ class MixdownError(Exception):
 
     def __str__(self) -> str:
         """One line for logs and the command line."""
-        where = f"{self.where}: " if self.where else ""
+        where = f"{printable(self.where, 1_000)}: " if self.where else ""
         hint = f" {self.hint}" if self.hint else ""
         return f"{where}{self.message}{hint}"
 

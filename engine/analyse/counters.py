@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -65,8 +64,8 @@ class SignCounter:
         self._summed = np.zeros(groups)
         self._room = Room()
 
-    def measure(self, piece: Piece) -> tuple[Array, Array, Array, float] | None:
-        """Weights that two rows have in common, sums, votes and |sum|; nothing where no expert changes a weight."""
+    def measure(self, piece: Piece) -> tuple[Array, Array, float, Array] | None:
+        """Weights that two rows have in common, sums, |sum| and votes; nothing where no expert changes a weight."""
         if not piece.changed.any():
             return None
         experts, count = piece.taus.shape
@@ -77,20 +76,27 @@ class SignCounter:
         words = packed(signs.reshape(-1, count).view(np.uint8))
         up, down = np.bitwise_or.reduce(words.reshape(2, experts + 1, -1)[:, :experts], axis=1)
         votes = population(np.array([up & down, up | down]))
-        total = torch.from_numpy(piece.total)
-        along = torch.from_numpy(self._room.array("along", piece.taus.shape, piece.taus.dtype))
-        torch.mul(torch.from_numpy(piece.taus), torch.sign(total), out=along).clamp_(max=0)
-        wide = torch.from_numpy(self._room.array("wide", (count,), np.float64))
-        sums = np.stack([_sums(torch.from_numpy(piece.sizes), wide), -_sums(along, wide)])
-        return common(words), sums, votes, wide.copy_(total).abs_().sum().item()
+        return common(words), *self._sizes(piece), votes
 
-    def add(self, group: int, part: tuple[Array, Array, Array, float] | None) -> None:
+    def _sizes(self, piece: Piece) -> tuple[Array, float]:
+        """(2, T) sums of |tau_t| and of the part of it against the sum's sign, and the sum of |sum|, in float64."""
+        total = torch.from_numpy(piece.total)
+        wide = torch.from_numpy(self._room.array("wide", piece.total.shape, np.float64))
+        along = torch.from_numpy(self._room.array("along", piece.total.shape, piece.total.dtype))
+        signs, sums = torch.sign(total), np.empty((2, len(piece.taus)))
+        for expert, (tau, size) in enumerate(zip(piece.taus, piece.sizes, strict=True)):
+            sums[0, expert] = wide.copy_(torch.from_numpy(size)).sum().item()
+            torch.mul(torch.from_numpy(tau), signs, out=along).clamp_(max=0)
+            sums[1, expert] = -wide.copy_(along).sum().item()
+        return sums, wide.copy_(total).abs_().sum().item()
+
+    def add(self, group: int, part: tuple[Array, Array, float, Array] | None) -> None:
         """Add what a piece has."""
         if part is not None:
             self._common[group] += part[0]
             self._sums[group] += part[1]
-            self._votes[group] += part[2]
-            self._summed[group] += part[3]
+            self._summed[group] += part[2]
+            self._votes[group] += part[3]
 
     def value(self) -> Signs:
         """The totals."""
@@ -109,11 +115,6 @@ class SignCounter:
             touched=self._votes[:, 1].copy(),
             summed=self._summed.copy(),
         )
-
-
-def _sums(rows: torch.Tensor, wide: torch.Tensor) -> Array:
-    """(T,) float64 sums of (T, n); `wide` is memory for n float64."""
-    return np.array([wide.copy_(row).sum().item() for row in rows])
 
 
 class MaskCounter:
@@ -182,19 +183,22 @@ class MaskCounter:
         selfish = population(bits & packed((times == 1)[None]))
         return histogram(times, self._experts + 1), common(bits), selfish
 
-    def _masks(self, piece: Piece) -> Iterator[Array]:
-        """For every lambda (T, n) of 0 and 1 (uint8); the arithmetic is that of `engine.steps.masks.tall_mask`."""
-        kind, shape = piece.multi.dtype, piece.taus.shape
-        away = self._room.array("away", shape, kind)
-        mask = self._room.array("mask", shape, np.bool_)
-        np.subtract(piece.multi, piece.taus, out=away)
-        np.abs(away, out=away)
-        last = len(self._strictness) - 1
-        for level, strictness in enumerate(self._strictness):
-            limit = away if level == last else self._room.array("limit", shape, kind)
-            np.multiply(away, kind.type(strictness), out=limit)
-            np.greater(piece.sizes, limit, out=mask)
-            yield mask.view(np.uint8)
+    def _masks(self, piece: Piece) -> Array:
+        """(L, T, n) of 0 and 1 (uint8); the arithmetic is that of `engine.steps.masks.tall_mask`.
+
+        Expert by expert, so that what all lambda are compared with stays in the nearer cache.
+        """
+        kind, count = piece.multi.dtype, len(piece.multi)
+        away, limit = (self._room.array(name, (count,), kind) for name in ("away", "limit"))
+        masks = self._room.array("masks", (len(self._strictness), self._experts, count), np.bool_)
+        levels = [kind.type(strictness) for strictness in self._strictness]
+        for expert, (tau, size) in enumerate(zip(piece.taus, piece.sizes, strict=True)):
+            np.subtract(piece.multi, tau, out=away)
+            np.abs(away, out=away)
+            for strictness, mask in zip(levels, masks[:, expert], strict=True):
+                np.multiply(away, strictness, out=limit)
+                np.greater(size, limit, out=mask)
+        return masks.view(np.uint8)
 
 
 def _rows(local: threading.local, name: str, rows: int, count: int, dtype: torch.dtype) -> torch.Tensor:

@@ -95,7 +95,7 @@ def overlap_of(
     signs = SignCounter(groups, experts) if "signs" in parts else None
     masks = MaskCounter(groups, experts, levels) if "masks" in parts else None
     counters = [counter for counter in (products, signs, masks) if counter is not None]
-    found = sweep(plan, counters, progress or Silent(), threads=threads, chunk=chunk, sample=sample)
+    found = sweep(plan, counters, progress or Silent(), threads=threads, chunk=chunk, sample=sample, apart=not sample)
     made = Overlap(
         plan.models.names,
         found.groups,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from engine import steps
+from engine.analyse.apart import Apart
 from engine.analyse.feed import Feed
 from engine.analyse.packed import Room
 from engine.analyse.sample import strides
 from engine.errors import BadRecipe, Mismatch, NotFinite
 from engine.files.model import Group
+from engine.merge import forks
 from engine.merge.crew import Crew
 from engine.merge.inputs import Inputs
 from engine.merge.plan import Plan, TensorJob, make_plan
@@ -28,6 +32,9 @@ from engine.recipe.recipe import ModelRef, Recipe
 
 CHUNK = 1 << 17
 """Most elements of a piece; small enough that all experts' pieces stay in the processor's cache."""
+
+_RUN = 1 << 20
+"""Elements that a worker takes at a time: handing out a run and adding up what is in it costs as much as some 10 k."""
 
 _TOGETHER = 1 << 16
 """A sample's pieces are put together up to about so many elements: each alone costs more than what is in it."""
@@ -134,10 +141,12 @@ def sweep(
     chunk: int = CHUNK,
     text: str = "Comparing the experts",
     sample: int = 0,
+    apart: bool = False,
 ) -> Found:
     """Read all models of a plan once and feed the counters; the result does not depend on the threads.
 
     With `sample` only about so many weights of each model are read, some of every group and of its larger tensors.
+    With `apart` the pieces are measured in processes where the program allows them: the counters find little in each.
 
     Raises:
         NotFinite: if a model has a NaN or infinity.
@@ -148,14 +157,14 @@ def sweep(
     tally = _Tally(plan)
     with Feed(plan, chunk) as feed, Crew(threads) as crew:
         feed.check_unchanged()
-        worker = _Worker(feed, counters, progress, ballot)
+        worker = _Worker(feed, counters, progress, ballot, together=bool(sample))
         if sample:
             batches = tally.batches(list(strides(tally.telling(), sample)), feed)
-            progress.begin(sum(worker.bytes_in(unit) for batch in batches for unit in batch), text)
         else:
-            batches = [[unit] for unit in tally.units(feed.chunk)]
-            progress.begin(sum(map(feed.bytes_in, tally.jobs)), text)
-        for pieces in crew.map(batches, worker.together if sample and ballot is None else worker.one_by_one):
+            batches = list(tally.runs(feed.chunk))
+        total = sum(worker.bytes_in(unit) for batch in batches for unit in batch)
+        progress.begin(total, text)
+        for pieces in worker.all(crew, batches, apart and forks.are_wanted("cpu", crew.threads, total)):
             for found, parts in pieces:
                 [group, *_] = [tally.add(*one) for one in found]
                 for counter, part in zip(counters, parts, strict=True):
@@ -183,10 +192,18 @@ class _Tally:
         self._moved: set[str] = set()
         self._seen: set[str] = set()
 
-    def units(self, chunk: int) -> Iterator[Unit]:
-        """The chunks, tensor by tensor."""
+    def runs(self, chunk: int) -> Iterator[list[Unit]]:
+        """The chunks, tensor by tensor, as many together as make up about `_RUN` elements."""
+        run, filled = list[Unit](), 0
         for job in self.jobs:
-            yield from spans(job, chunk)
+            for unit in spans(job, chunk):
+                run.append(unit)
+                filled += unit[2] - unit[1]
+                if filled >= _RUN:
+                    yield run
+                    run, filled = [], 0
+        if run:
+            yield run
 
     def batches(self, units: Sequence[Unit], feed: Feed) -> list[list[Unit]]:
         """Units of one group and of one dtype together, as many as are counted at a time."""
@@ -231,8 +248,11 @@ class _Tally:
 class _Worker:
     """Loads a piece and lets every counter measure it; thread-safe."""
 
-    def __init__(self, feed: Feed, counters: Sequence[Counter], progress: Progress, ballot: Any) -> None:
+    def __init__(
+        self, feed: Feed, counters: Sequence[Counter], progress: Progress, ballot: Any, *, together: bool
+    ) -> None:
         self._feed = feed
+        self._sampled = together
         self._counters = counters
         self._progress = progress
         self._ballot = ballot
@@ -244,25 +264,42 @@ class _Worker:
         job, start, stop = unit
         return self._feed.bytes_in(job) * (stop - start) // max(job.numel, 1)
 
-    def one_by_one(self, batch: Sequence[Unit]) -> list[_Counted]:
-        """Every unit in pieces, as large as the counters want them."""
+    def all(self, crew: Crew, batches: Sequence[list[Unit]], in_processes: bool) -> Iterator[list[_Counted]]:
+        """What is found in every batch, in their order; by the crew's threads, or by a process for each of them."""
+        measure: Callable[[list[Unit]], list[_Counted]] = self._measure
+        with ExitStack() as stack:
+            if in_processes:
+                with suppress(OSError):  # no process is to be had: the threads do it
+                    away = stack.enter_context(Apart(crew.threads, self._measure))
+                    measure = partial(away.do, check=self._progress.check)
+            yield from crew.map(batches, partial(self._told, measure))
+
+    def _told(self, measure: Callable[[list[Unit]], list[_Counted]], batch: list[Unit]) -> list[_Counted]:
+        """Measure a batch, and say so."""
+        self._progress.check()
+        for job, start, _ in batch:
+            if start == 0 and not self._sampled:
+                self._feed.advise(job)
+        found = measure(batch)
+        self._progress.advance(sum(map(self.bytes_in, batch)))
+        return found
+
+    def _measure(self, batch: list[Unit]) -> list[_Counted]:
+        """What is in a batch: a sample's units together, others in pieces as large as the counters want them."""
+        if self._sampled and self._ballot is None:
+            return self._together(batch)
         return [counted for unit in batch for counted in self._pieces(unit)]
 
     def _pieces(self, unit: Unit) -> Iterator[_Counted]:
         job, start, stop = unit
-        self._progress.check()
-        if start == 0 and stop == min(job.numel, self._feed.chunk):  # not for a sample
-            self._feed.advise(job)
         rows, taus = self._feed.load(job, start, stop)
         for first in range(0, stop - start, self._size):
             last = min(first + self._size, stop - start)
             piece = self._piece(unit, first, rows[0, first:last], taus[:, first:last], rows[1:, first:last])
             yield [(job, last - first, piece.changed)], self._measured(piece, [unit])
-        self._progress.advance(self.bytes_in(unit))
 
-    def together(self, batch: Sequence[Unit]) -> list[_Counted]:
+    def _together(self, batch: Sequence[Unit]) -> list[_Counted]:
         """The units of a sample, of one group, as one piece."""
-        self._progress.check()
         ends = np.cumsum([stop - start for _, start, stop in batch]).tolist()
         base, taus = np.zeros(0), np.zeros((0, 0))
         for unit, end in zip(batch, ends, strict=True):
@@ -272,14 +309,16 @@ class _Worker:
                 taus = self._room.array("taus", (len(own), ends[-1]), own.dtype)
             base[end - own.shape[1] : end], taus[:, end - own.shape[1] : end] = rows[0], own
         piece = self._piece(batch[0], 0, base, taus, taus)
-        self._progress.advance(sum(map(self.bytes_in, batch)))
-        found = [(job, stop - start, _changed(piece.sizes[:, end - stop + start : end]))
-                 for (job, start, stop), end in zip(batch, ends, strict=True)]  # fmt: skip
+        none = self._room.array("none", piece.total.shape, np.bool_)
+        found = []
+        for (job, start, stop), end in zip(batch, ends, strict=True):
+            part = slice(end - stop + start, end)
+            found.append((job, stop - start, _changed(piece.sizes[:, part], none[part])))
         return [(found, self._measured(piece, batch))]
 
     def _measured(self, piece: Piece, units: Sequence[Unit]) -> list[Any]:
         """What every counter finds in a piece."""
-        if not math.isfinite(piece.total.sum()) and not np.isfinite(piece.taus).all():
+        if not _is_finite(piece.total) and not np.isfinite(piece.taus).all():
             raise self._blamed(units)  # a sum hides no NaN and no infinity
         return [counter.measure(piece) for counter in self._counters]
 
@@ -291,11 +330,15 @@ class _Worker:
     def _piece(self, unit: Unit, first: int, base: Array, taus: Array, deltas: Array) -> Piece:
         """Everything about some elements; `deltas` are the task vectors before their coefficients."""
         room, job = self._room, unit[0]
-        sizes = np.abs(taus, out=room.array("sizes", taus.shape, taus.dtype))
+        sizes = room.array("sizes", taus.shape, taus.dtype)
         total = room.array("total", taus.shape[1:], taus.dtype)
-        np.add.reduce(taus, axis=0, out=total)  # row by row, in this order, as a merge adds them
+        total.fill(0)
+        for tau, size in zip(taus, sizes, strict=True):  # row by row: one fits into the nearer cache, all do not
+            np.add(total, tau, out=total)  # in this order, as a merge adds them
+            np.abs(tau, out=size)
         multi = total if self._ballot is None else self._ties(job, deltas)
-        return Piece(job.name, unit[1] + first, base, taus, sizes, total, multi, _changed(sizes))
+        changed = _changed(sizes, room.array("none", sizes.shape[1:], np.bool_))
+        return Piece(job.name, unit[1] + first, base, taus, sizes, total, multi, changed)
 
     def _ties(self, job: TensorJob, rows: Array) -> Array:
         """The TIES merge with the sum, as `engine.methods.tall` makes it."""
@@ -306,11 +349,11 @@ class _Worker:
         return made
 
 
-def _changed(sizes: Array) -> Array:
-    """(T,) number of elements that are not 0, of (T, n) magnitudes; fast where there is no 0 at all."""
-    bits = sizes.view(np.int32 if sizes.itemsize == 4 else np.int64)  # never negative: 0 exactly for 0.0
-    found, least = np.full(len(bits), bits.shape[1], np.int64), np.minimum.reduce(bits, axis=1)
-    if not least.all():
-        for row in np.flatnonzero(least == 0):
-            found[row] = np.count_nonzero(bits[row])
-    return found
+def _is_finite(values: Array) -> bool:
+    """Whether there is no NaN and no infinity in (n,) values, n > 0; both are seen at the ends of their order."""
+    return math.isfinite(np.maximum.reduce(values)) and math.isfinite(np.minimum.reduce(values))
+
+
+def _changed(sizes: Array, none: Array) -> Array:
+    """(T,) number of elements that are not 0, of (T, n) magnitudes; `none` is memory for (n,) bool."""
+    return np.array([len(none) - np.count_nonzero(np.equal(row, 0, out=none)) for row in sizes])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from engine.files.hashing import fingerprint
 from engine.files.header import read_header
 from engine.files.model import ITEM_BYTES, Checkpoint
 from engine.files.reading import Reader
+from engine.files.text import control_in, printable
 from engine.merge.inputs import Inputs
 from engine.merge.plan import Plan
 from engine.progress import Progress, Silent
@@ -127,7 +128,7 @@ def compress(
     _check(options, levels)
     plan, target = plan_of(inputs), normalised(out)
     _check_target(plan, target, options)
-    manifest, ready = _manifest(plan, levels, options), _ready(plan, masks)
+    manifest, ready = _manifest(plan, inputs.names, levels, options), _ready(plan, masks)
     remove_litter(target.parent, target.name)
     try:
         with Workspace(target) as workspace:
@@ -163,6 +164,9 @@ def _check(options: BundleOptions, levels: Mapping[str, float]) -> None:
 
 def _check_target(plan: Plan, target: Path, options: BundleOptions) -> None:
     """The target must be a new .safetensors file (or an own one to be replaced), and fit."""
+    if control := control_in(target.name):
+        raise WriteProblem(f"The name holds the control character {control}.", where=printable(target, 400),
+                           hint="Choose a name without it.")  # fmt: skip
     if target.suffix != SUFFIX:
         raise WriteProblem("A bundle is a .safetensors file.", where=str(target), hint=f"Call it {target.name}{SUFFIX}")
     inputs = [model for model in (plan.models.base, *plan.models.experts) if model is not None]
@@ -182,8 +186,8 @@ def _check_target(plan: Plan, target: Path, options: BundleOptions) -> None:
         raise NotEnoughDisk(f"The bundle needs up to {need / 1e9:.1f} GB.", where=str(target), hint="Free some space.")
 
 
-def _manifest(plan: Plan, levels: Mapping[str, float], options: BundleOptions) -> Manifest:
-    """Tasks come in the canonical order, so that equal inputs make equal bundles."""
+def _manifest(plan: Plan, rows: Sequence[str], levels: Mapping[str, float], options: BundleOptions) -> Manifest:
+    """Tasks come in the canonical order, so that equal inputs make equal masks; how the rows stood is noted."""
     base, hashes = _base(plan), options.sha256 or {}
     tasks = tuple(TaskEntry(name, float(levels[name]), hashes.get(name, "")) for name in plan.models.names)
     return Manifest(
@@ -196,6 +200,7 @@ def _manifest(plan: Plan, levels: Mapping[str, float], options: BundleOptions) -
         bits=options.bits,
         rescale=options.rescale,
         config=sanitised(base.config) if options.sidecars and base.config is not None else None,
+        order=tuple(plan.models.names.index(name) for name in rows),
     )
 
 

@@ -130,7 +130,7 @@ def report(made: Made) -> dict[str, Any]:
                 "validation": {str(k): v for k, v in _tried(made, task.name).items()},
                 "scores": _scores(made.kept.get(task.name)),
             }
-            for task in done.manifest.tasks
+            for task in done.manifest.in_order
         ],
         "kept": made.mean_share,
         "sizes": dict(made.sizes),

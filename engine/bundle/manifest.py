@@ -12,6 +12,10 @@ A bundle is one safetensors file. Its metadata key "mixdown" holds the manifest 
 - ``file/NAME``      U8 bytes of the base's small files (config.json, tokenizer data), so that restored models are
   complete. Only names of `engine.files.folder.is_sidecar` are written and read: data, never code.
 
+The manifest's "tasks" are in canonical order (by content), so that the same models give the same masks whatever their
+rows. Its "order" lists their numbers as they stood on the desk; it only says how to show them, and older bundles, which
+lack it, are shown by number.
+
 Task T is restored as base + gain x mask x multi, where the mask is |tau_T| > lambda_T |multi - tau_T|. The gain is 1
 (the paper) or sum |tau_T| / sum |mask x multi| of the tensor, which gives the task vector its old size back.
 """
@@ -62,6 +66,7 @@ class Manifest:
         bits: 32 (exact) or 8 (quantised) bits of a weight of the multi-task vector.
         rescale: Whether there are gains.
         config: The base's config.json without references to code, or None.
+        order: Numbers of the tasks as they stood on the desk; empty in bundles that do not say.
     """
 
     tasks: tuple[TaskEntry, ...]
@@ -73,6 +78,12 @@ class Manifest:
     bits: int
     rescale: bool = False
     config: Mapping[str, Any] | None = None
+    order: tuple[int, ...] = ()
+
+    @property
+    def in_order(self) -> tuple[TaskEntry, ...]:
+        """The tasks as they stood on the desk."""
+        return tuple(self.tasks[number] for number in self.order) or self.tasks
 
     def number(self, task: str) -> int:
         """The number of a task.
@@ -133,6 +144,7 @@ def to_json(manifest: Manifest) -> dict[str, Any]:
         "multi_bits": manifest.bits,
         "rescale": manifest.rescale,
         "config": manifest.config,
+        **({"order": list(manifest.order)} if manifest.order else {}),
     }
 
 
@@ -176,7 +188,16 @@ def _checked(table: Mapping[str, Any]) -> Manifest:
         bits=bits,
         rescale=table["rescale"],
         config=config,
+        order=_order(table.get("order", []), len(tasks)),
     )
+
+
+def _order(found: object, tasks: int) -> tuple[int, ...]:
+    if not isinstance(found, list) or any(type(number) is not int for number in found):
+        raise ValueError("its order is no list of numbers")
+    if found and sorted(found) != list(range(tasks)):
+        raise ValueError("its order does not name every task once")
+    return tuple(found)
 
 
 def _task(entry: Mapping[str, Any]) -> TaskEntry:

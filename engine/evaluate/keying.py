@@ -27,7 +27,7 @@ EVALUATOR = 2
 
 _BLOCK = 1 << 20
 _KEPT = 256
-_hashes: dict[FileStamp, str] = {}
+_hashes: dict[tuple[FileStamp, int], str] = {}
 _lock = threading.Lock()
 
 
@@ -89,9 +89,10 @@ def file_hash(path: Path, progress: Progress) -> str:
         FileProblem: if it cannot be read.
     """
     descriptor, stamp = open_regular(path)
+    state = (stamp, stamp.ctime_ns)  # a file that was written into may have got its old time again
     with os.fdopen(descriptor, "rb") as file:
         with _lock:
-            known = _hashes.get(stamp)
+            known = _hashes.get(state)
         if known is not None:
             return known
         digest = hashlib.blake2b(digest_size=20)
@@ -104,8 +105,8 @@ def file_hash(path: Path, progress: Progress) -> str:
     with _lock:
         if len(_hashes) >= _KEPT:
             _hashes.clear()
-        _hashes[stamp] = digest.hexdigest()
-        return _hashes[stamp]
+        _hashes[state] = digest.hexdigest()
+        return _hashes[state]
 
 
 def _plain(config: Mapping[str, Any] | None) -> str:

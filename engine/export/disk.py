@@ -20,6 +20,8 @@ _REASONS = {
     errno.EFBIG: "The file would be larger than this disk or system allows.",
     errno.ENAMETOOLONG: "The name is too long.",
     errno.EIO: "The disk reports an error.",
+    errno.EXDEV: "What is there cannot be moved aside: it lies on another disk, or is part of a container's image.",
+    errno.EBUSY: "It is in use by another program, or a disk is mounted there.",
 }
 
 

@@ -82,7 +82,7 @@ def examine(target: Path) -> Existing:
     if target.is_dir():
         return _examine_folder(target)
     if not target.is_file():
-        return Existing("foreign", "not an ordinary file")
+        return Existing("foreign", "a pipe, socket or device")
     if target.suffix == SUFFIX and _is_ours(target):
         return Existing("export")
     return Existing("foreign", "a file that Mixdown did not write")

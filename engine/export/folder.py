@@ -37,6 +37,7 @@ def export(
     stats: object = None,
     fill: Callable[[Sink], object] | None = None,
     beside: Callable[[], Iterable[tuple[str, bytes]]] | None = None,
+    recheck: Callable[[], object] | None = None,
 ) -> Exported:
     """Merge and write a model; afterwards it is on the disk, power cuts included.
 
@@ -53,6 +54,7 @@ def export(
         stats: Result of an earlier `survey` of this plan.
         fill: Writes the tensors of the plan instead of the merge; used where they come from elsewhere.
         beside: Gives name and content of the files beside the weights, instead of the card and the models' own.
+        recheck: Called when all is written; raises if the inputs are not any more what the provenance says.
 
     Raises:
         WriteProblem: if the target is taken, read-only or faulty.
@@ -61,29 +63,27 @@ def export(
         FileProblem: if an input is unreadable or was changed.
         Cancelled: if the user stopped the job.
     """
-    started = time.monotonic()
+    started, notes = time.monotonic(), dict[str, int]()
     options, provenance, progress = options or ExportOptions(), provenance or {}, progress or Silent()
     target = normalised(out)
     remove_litter(target.parent, target.name)
     for obstacle in obstacles(plan, target, options, bytes_needed(plan, target, options)):
         raise obstacle.error
-    notes: dict[str, int] = {}
 
     def merging(sink: Sink) -> None:
-        report = merge(plan, sink, progress=progress, device=device, threads=threads, stats=stats)
-        notes.update(report.notes)
+        notes.update(merge(plan, sink, progress=progress, device=device, threads=threads, stats=stats).notes)
 
     try:
         with Workspace(target) as workspace:
             job = _Export(plan, target, options, provenance, progress, beside)
             sizes = job.prepare(workspace.path, fill or merging)
+            (recheck or progress.check)()
             progress.check()
             put_in_place(job.finished(workspace.path), target)
     except OSError as error:
         raise explained(error, target) from error
     seconds = time.monotonic() - started
-    if fill is None:
-        remember_speed(plan, seconds)
+    remember_speed(plan, seconds if fill is None else 0.0)
     return Exported(target, sum(sizes.values()), seconds, tuple(job.final(name) for name in sizes), notes)
 
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import MixdownError, NotEnoughDisk, WriteProblem
+from engine.errors import MixdownError, NotEnoughDisk, NotEnoughMemory, WriteProblem
 from engine.export.disk import network_filesystem
 from engine.export.existing import SUFFIX, examine
 from engine.export.options import ExportOptions
 from engine.export.tree import HEX, block_count
 from engine.files.model import ITEM_BYTES, Finding
-from engine.files.text import counted, printable
+from engine.files.text import control_in, counted, printable
 from engine.merge.plan import Plan
 
 _FIXED_MEMORY = 250 << 20  # Python and torch
@@ -84,7 +84,7 @@ def preflight(plan: Plan, out: Path, options: ExportOptions | None = None, *, th
     findings += _about_replacing(target, options)
     findings += _about_dtypes(plan)
     findings += _about_disk(target)
-    findings += _about_memory(peak)
+    findings += _about_memory(plan, peak)
     return Preflight(tuple(findings), need - _SLACK, free_space(target), peak, forecast(plan, threads))
 
 
@@ -122,12 +122,14 @@ def obstacles(plan: Plan, target: Path, options: ExportOptions, need: int) -> It
             "name", WriteProblem("The name is empty or too long.", where=where, hint="Choose a shorter name.")
         )
         return
+    yield from _unfit_place(target, where)
     if options.format != "safetensors" and target.suffix == SUFFIX:
         text = "An ONNX export is a folder, not a .safetensors file."
         yield Obstacle("format", WriteProblem(text, where=where, hint="Leave the ending out."))
     yield from _inputs_in_the_way(plan, target, where)
     yield from _existing_in_the_way(target, options, where)
     yield from _no_permission(target, where)
+    yield from _beyond_memory(plan)
     free = free_space(target)
     if need > free:
         message = f"The model needs {_size(need)} but only {_size(free)} are free."
@@ -168,6 +170,16 @@ def remember_speed(plan: Plan, seconds: float) -> None:
     if size > 50e6 and seconds > 0.1:
         with _rates_lock:
             _rates[plan.method.id] = size / seconds
+
+
+def _unfit_place(target: Path, where: str) -> Iterator[Obstacle]:
+    """A name that other programs trip over, or a folder that nothing can take the place of."""
+    if control := control_in(target.name):
+        message = f"The name holds the control character {control}, which lists and scripts trip over."
+        yield Obstacle("name", WriteProblem(message, where=where, hint="Choose a name without it."))
+    if os.path.ismount(target):
+        message = "A disk is mounted there, so the export cannot take its place."
+        yield Obstacle("mount", WriteProblem(message, where=where, hint="Choose a new folder inside of it."))
 
 
 def _inputs_in_the_way(plan: Plan, target: Path, where: str) -> Iterator[Obstacle]:
@@ -231,21 +243,35 @@ def _about_disk(target: Path) -> Iterator[Finding]:
         )
 
 
-def _about_memory(peak: int) -> Iterator[Finding]:
-    available = _available_memory()
-    if available is not None and available < peak:
+def _about_memory(plan: Plan, peak: int) -> Iterator[Finding]:
+    available = _memory("MemAvailable")
+    if available is not None and available < peak and not any(_beyond_memory(plan)):
         message = f"The merge needs about {_size(peak)} of memory; {_size(available)} are available."
-        yield Finding("warning", "memory", message, "Close other programs or use fewer threads.")
+        fewer = "fewer experts or a smaller method" if plan.whole_bytes > peak // 2 else "fewer threads"
+        yield Finding("warning", "memory", message, f"Close other programs or use {fewer}.")
 
 
-def _available_memory() -> int | None:
-    """Bytes that programs may still use, or None where the system does not say."""
+def _beyond_memory(plan: Plan) -> Iterator[Obstacle]:
+    """A tensor that has to be merged whole, of more models than this computer could ever hold."""
+    largest = max(plan.jobs, key=plan.bytes_at_once, default=None)
+    there = _memory("MemTotal", "SwapTotal")
+    if largest is None or there is None or plan.bytes_at_once(largest) <= there:
+        return
+    need, models = plan.bytes_at_once(largest), len(largest.used) + 1
+    message = f"{plan.method.title} takes {_size(need)} of memory for this tensor of {models:,} models at once; "
+    message += f"this computer has {_size(there)}."
+    hint = "Use fewer experts, or a method that merges piece by piece, like Task Arithmetic or TIES."
+    yield Obstacle("memory", NotEnoughMemory(message, where=printable(largest.name, 120), hint=hint))
+
+
+def _memory(*names: str) -> int | None:
+    """Bytes of memory that the system states under these names, together; None where it does not say."""
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-    except OSError:
+        stated = dict(line.split(":", 1) for line in lines)
+        return sum(int(stated[name].split()[0]) * 1024 for name in names)
+    except (OSError, ValueError, KeyError, IndexError):
         return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0]) * 1024 if found else None
 
 
 def _nearest_folder(target: Path) -> Path:

@@ -19,14 +19,16 @@ from engine.files.opening import open_regular, read_small, stamp_of
 from engine.files.reading import Reader
 from engine.files.sampling import read_spots, spots
 from engine.files.text import printable
-from engine.progress import Progress, Silent
+from engine.progress import Checked, Progress, Silent
 
 _RUN_BYTES = 1_024
 _MOST_RUNS, _RUNS_IN_ALL = 4, 16_384
 _CHUNK = 4 << 20
 _SETTLED_NS = 2_000_000_000  # file systems tell times apart to 2 s at worst (FAT)
 _CACHE_LIMIT, _CACHE_BYTES = 4_096, 4_000_000
+_ATTEMPTS = 3
 _DISK = "Check the disk or copy the file to another one."
+_AGAIN = "Drop the model again to use the file as it is now."
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -134,19 +136,66 @@ def file_hashes(
     progress.begin(sum(stamp.size for stamp in checkpoint.stamps), f"Hashing {printable(checkpoint.name, 80)}")
     found = {}
     for stamp in checkpoint.stamps:
-        known = cache.get(stamp) if cache else None
+        known = cache.get(_as_it_is(stamp)) if cache else None
         if known is None:
-            known = _file_hash(stamp, progress)
+            known, read = _settled_hash(stamp, progress)
             if cache:
-                cache.put(stamp, known)
+                cache.put(read, known)
         else:
             progress.advance(stamp.size)
         found[stamp.path.name] = known
     return found
 
 
-def _file_hash(stamp: FileStamp, progress: Progress) -> str:
-    """SHA-256 of the file that the stamp was taken of."""
+def recheck(
+    checkpoint: Checkpoint, sha256: str, progress: Progress | None = None, cache: HashCache | None = None
+) -> None:
+    """Make sure, after its weights were used, that a model still has the content that was hashed before.
+
+    Its size and time say so, except where a program wrote into a file and gave it its old time again. The time of the
+    last change of the status cannot be set; where that is another one, the content is hashed again, as files that were
+    only linked or given other permissions are as good as before.
+
+    Args:
+        checkpoint: As it was opened.
+        sha256: Its content hash.
+        progress: Told the bytes read, if any are; asked whether to go on.
+        cache: Hashes that are known.
+
+    Raises:
+        Changed: if the content is another one now.
+        FileProblem: if a file cannot be read any more.
+        Cancelled: if the user stopped it.
+    """
+    touched = [stamp for stamp in checkpoint.stamps if _as_it_is(stamp).ctime_ns != stamp.ctime_ns]
+    if touched and content_hash(checkpoint, progress, cache) != sha256:
+        raise Changed("The file was changed while it was in use, and given its old time again.",
+                      where=printable(touched[0].path, 400), hint=_AGAIN)  # fmt: skip
+
+
+def _as_it_is(stamp: FileStamp) -> FileStamp:
+    """The stamp that a file would get now, if it is the same file still."""
+    try:
+        now = stamp_of(stamp.path, stamp.path.stat())
+    except OSError:
+        return stamp
+    return now if now == stamp else stamp
+
+
+def _settled_hash(stamp: FileStamp, progress: Progress) -> tuple[str, FileStamp]:
+    """SHA-256 of the file that the stamp was taken of, and the state it is in.
+
+    A file whose status changes meanwhile is read again: it may hold something else now, with its old time.
+    """
+    for attempt in range(_ATTEMPTS):
+        sha256, first, last = _file_hash(stamp, Checked(progress) if attempt else progress)
+        if first.ctime_ns == last.ctime_ns:
+            return sha256, last
+    raise Changed("The file is being changed.", where=printable(stamp.path, 400), hint=_AGAIN)
+
+
+def _file_hash(stamp: FileStamp, progress: Progress) -> tuple[str, FileStamp, FileStamp]:
+    """SHA-256 of the file that the stamp was taken of, and its stamps before and after that was read."""
     digest, left = hashlib.sha256(), stamp.size
     where = printable(stamp.path, 400)
     descriptor, now = open_regular(stamp.path)
@@ -163,9 +212,10 @@ def _file_hash(stamp: FileStamp, progress: Progress) -> str:
             digest.update(buffer[:got])
             progress.advance(got)
             left -= got
-        if now != stamp or stamp_of(stamp.path, os.fstat(file.fileno())) != stamp:
-            raise Changed("The file was changed after it was opened.", where=where, hint="Drop the model again.")
-    return digest.hexdigest()
+        last = stamp_of(stamp.path, os.fstat(file.fileno()))
+    if now != stamp or last != stamp:
+        raise Changed("The file was changed after it was opened.", where=where, hint=_AGAIN)
+    return digest.hexdigest(), now, last
 
 
 def _key(stamp: FileStamp) -> str:

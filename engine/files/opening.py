@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -10,6 +11,12 @@ from engine.errors import FileProblem, Missing, NotSafetensors, Truncated
 from engine.files.model import FileStamp
 from engine.files.text import printable
 
+try:
+    import resource
+except ImportError:  # Windows, which has no such limit
+    resource = None  # type: ignore[assignment]  # it is asked before it is used
+
+_MOST_FILES = 1 << 16
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _COMMON: dict[type[Exception], str] = {
     PermissionError: "You have no permission to read it.",
@@ -31,7 +38,7 @@ def open_regular(path: Path) -> tuple[int, FileStamp]:
     where = printable(path, 400)
     try:
         _require_regular(path.stat().st_mode, where)  # before opening: opening a device may have effects
-        descriptor = os.open(path, _FLAGS)
+        descriptor = _opened(path)
     except FileNotFoundError as error:
         raise Missing("The file is not there.", where=where, hint="It may have been moved; choose it again.") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -43,6 +50,31 @@ def open_regular(path: Path) -> tuple[int, FileStamp]:
         os.close(descriptor)
         raise
     return descriptor, stamp_of(path, status)
+
+
+def _opened(path: Path) -> int:
+    """A descriptor of a file; a merge of a thousand models holds more of them than a process may have at first."""
+    try:
+        return os.open(path, _FLAGS)
+    except OSError as error:
+        if error.errno != errno.EMFILE or not _allow_more_files():
+            raise
+        return os.open(path, _FLAGS)
+
+
+def _allow_more_files() -> bool:
+    """Raise the number of files that this process may hold open as far as the system lets it."""
+    if resource is None:
+        return False
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)
+    if now == resource.RLIM_INFINITY or wanted <= now:
+        return False
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def stamp_of(path: Path, status: os.stat_result) -> FileStamp:
@@ -95,11 +127,15 @@ def _allowed_parents(folder: Path) -> tuple[Path, ...]:
 
 
 def _require_regular(mode: int, where: str) -> None:
+    if stat.S_ISDIR(mode):
+        raise NotSafetensors("It is a folder, not a file.", where=where, hint="Choose a .safetensors file.")
     if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
-        raise NotSafetensors(f"It is {what}, not a file.", where=where, hint="Choose a .safetensors file.")
+        raise NotSafetensors("It is a pipe, socket or device, not a file.", where=where,
+                             hint="Save what comes through it as a file first.")  # fmt: skip
 
 
 def _refused(error: Exception, where: str) -> FileProblem:
+    if getattr(error, "errno", 0) == errno.EMFILE:
+        return FileProblem("Too many files are open.", where=where, hint="Use fewer models, or raise `ulimit -n`.")
     reason = _COMMON.get(type(error)) or f"It cannot be opened: {getattr(error, 'strerror', None) or error}."
     return FileProblem(printable(reason), where=where, hint="Check that the file exists and that you may read it.")

@@ -11,6 +11,9 @@ _UNSAFE = re.compile(
 )
 
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
 def printable(text: object, limit: int = 200) -> str:
     r"""A text of unknown origin as one harmless line.
 
@@ -26,6 +29,15 @@ def printable(text: object, limit: int = 200) -> str:
         head = limit * 2 // 3
         raw = f"{raw[:head]}…{raw[len(raw) - (limit - head - 1) :]}"
     return _UNSAFE.sub(lambda match: f"\\u{{{ord(match.group()):x}}}", raw)
+
+
+def control_in(name: str) -> str:
+    r"""The first character of a name that breaks lines or turns the reading direction, as `\u{a}`; "" without one.
+
+    Unlike in `_UNSAFE`, characters that only cannot be seen are let pass: languages and emoji need some of them.
+    """
+    found = _CONTROL.search(name)
+    return printable(found.group()) if found else ""
 
 
 def listed(names: list[str] | tuple[str, ...], most: int = 3) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from engine.errors import EvalProblem, MixdownError
 from engine.files.text import printable
 from engine.graphs.values import COMMAND, Measured, Spec, measured_from
+from engine.patience import Patience
 from engine.progress import Progress
 
 LIMIT_S = 900.0
@@ -59,11 +60,11 @@ def _ask(request: Path, answer: Path, progress: Progress) -> dict[str, Any]:
             [*command, str(request), str(answer)], cwd=None if frozen else _ROOT, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=stream,
         )  # fmt: skip
-        started = time.monotonic()
+        patience = Patience(LIMIT_S)
         try:
             while process.poll() is None:
                 progress.check()
-                if time.monotonic() - started > LIMIT_S:
+                if patience.is_over:
                     raise EvalProblem("Preparing the ONNX graph takes too long.", hint="Use torch for this model.")
                 time.sleep(_POLL_S)
         finally:

@@ -19,7 +19,7 @@ from engine.export.existing import Workspace, is_our_graph, put_in_place, remove
 from engine.export.preflight import normalised
 from engine.files.model import Checkpoint, TensorInfo
 from engine.files.reading import Reader
-from engine.files.text import printable
+from engine.files.text import control_in, printable
 from engine.graphs import assemble
 from engine.graphs.policy import Runners
 from engine.graphs.values import OPSET, TOLERANCE, Spec
@@ -282,6 +282,8 @@ def _check_target(target: Path, replace: bool) -> None:
     where = printable(target, 400)
     if target.suffix != SUFFIX:
         raise WriteProblem("The name of an ONNX file ends in .onnx.", where=where, hint="For instance: model.onnx")
+    if control := control_in(target.name):
+        raise WriteProblem(f"The name holds the control character {control}.", where=where, hint="Choose another.")
     for path in (target, target.with_name(target.name + DATA_SUFFIX)):
         if not os.path.lexists(path):
             continue

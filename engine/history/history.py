@@ -22,7 +22,7 @@ from engine.history.columns import all_columns, find_column
 from engine.history.connect import DATABASE_ERRORS, WRITING, connect, explained, file_of, is_damage, shown, url_of
 from engine.history.lock import ProcessLock
 from engine.history.schema import HEAD, InputRow, ParamRow, RunRow, ScoreRow, TagRow
-from engine.history.values import Column, Facts, Kin, Page, Query, Run, Status
+from engine.history.values import Called, Column, Facts, Kin, Page, Query, Run, Status
 from engine.history.where import conditions, expression, ordered
 
 MOST_TAG = 64
@@ -233,6 +233,23 @@ class History:
             found = session.execute(statement).all()
             return (np.array([r[0] for r in found], np.int64), np.array([float(r[1]) for r in found]),
                     np.array([float(r[2]) for r in found]))  # fmt: skip
+
+        return self._read(work)
+
+    def called(self, query: Query) -> dict[int, Called]:
+        """What people call the runs of a query, whatever its limit, by number.
+
+        Raises:
+            OutOfRange: if its filter cannot be read.
+        """
+        wanted = conditions(query)
+
+        def work(session: Session) -> dict[int, Called]:
+            tags: defaultdict[int, list[str]] = defaultdict(list)
+            for run, tag in session.execute(select(TagRow.run_id, TagRow.tag).order_by(TagRow.tag)):
+                tags[run].append(tag)
+            found = session.execute(select(RunRow.id, RunRow.title, RunRow.star).where(*wanted))
+            return {run: Called(title, star, tuple(tags.get(run, ()))) for run, title, star in found}
 
         return self._read(work)
 

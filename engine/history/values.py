@@ -128,6 +128,21 @@ class Kin:
 
 
 @dataclass(frozen=True, slots=True)
+class Called:
+    """How people call a run.
+
+    Attributes:
+        title: The recipe in a few words.
+        star: Whether it is starred.
+        tags: Sorted.
+    """
+
+    title: str
+    star: bool = False
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """A column of the table of runs.
 

@@ -189,13 +189,13 @@ def check_count(method: Method, total: int, *, based: bool, where: str = "") -> 
         )
 
 
-_keys: dict[tuple[tuple[FileStamp, ...], str], str] = {}
+_keys: dict[tuple[tuple[FileStamp, ...], tuple[int, ...], str], str] = {}
 _keys_lock = threading.Lock()
 
 
 def content_key(checkpoint: Checkpoint) -> str:
     """The checkpoint's fingerprint; computed once for as long as its files do not change."""
-    state = (checkpoint.stamps, checkpoint.view)
+    state = (checkpoint.stamps, tuple(stamp.ctime_ns for stamp in checkpoint.stamps), checkpoint.view)
     with _keys_lock:
         known = _keys.get(state)
     if known is None:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ from engine.export.existing import hidden
 from engine.export.preflight import free_space, normalised
 from engine.files.header import read_header
 from engine.files.opening import open_regular
-from engine.files.text import printable
+from engine.files.text import control_in, printable
+from engine.patience import Patience
 from engine.progress import Progress, Silent
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
@@ -85,6 +85,9 @@ def convert(
     if target.suffix != ".safetensors" or target.is_dir() or (os.path.lexists(target) and not replace):
         raise WriteProblem("It is there already, or does not end in .safetensors.",
                            where=printable(target, 400), hint="Choose a new name with that ending.")  # fmt: skip
+    if control := control_in(target.name):
+        raise WriteProblem(f"The name holds the control character {control}.", where=printable(target, 400),
+                           hint="Choose a name without it.")  # fmt: skip
     descriptor, stamp = open_regular(source)
     made = hidden(target, "partial")
     try:
@@ -154,10 +157,10 @@ def _follow(child: subprocess.Popen[bytes], progress: Progress, timeout: float, 
     lines: Queue[bytes | None] = Queue()
     threading.Thread(target=_read_lines, args=(child, lines), name="pickle", daemon=True).start()
     told: dict[str, Any] = {"walls": [], "left_out": 0}
-    end, begun, done = time.monotonic() + timeout, False, 0
+    patience, begun, done = Patience(timeout), False, 0
     while True:
         progress.check()
-        if time.monotonic() > end:
+        if patience.is_over:
             raise UnsafePickle(f"Reading it took more than {timeout:g} seconds; it was stopped.", where=where,
                                hint="Allow more time, or get the .safetensors version of the model.")  # fmt: skip
         try:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from engine.errors import BadProject
 from engine.files.text import counted, listed, printable
 from engine.recipe import provenance
+from engine.recipe.shipped import shipped
 
 Standing = Literal["not checked", "verified", "unverified", "tainted"]
 Why = Literal["unconfirmed", "pickle", "changed"]
@@ -53,18 +54,22 @@ class Origin:
     """Who vouches for a model.
 
     Attributes:
-        standing: "verified": somebody here confirmed its hash, or Mixdown made it here from such models alone.
-            "unverified": nobody vouches for it. "tainted": it says itself that it was made from what nobody vouches
-            for, or from a pickle, or its files were changed. "not checked": its hash is not known yet.
+        standing: "verified": somebody here confirmed its hash, Mixdown made it here from such models alone, or it comes
+            with Mixdown. "unverified": nobody vouches for it. "tainted": it says itself that it was made from what
+            nobody vouches for, or from a pickle, or its files were changed. "not checked": its hash is not known yet.
         sources: What nobody vouches for, the model itself or its ancestors, by hash and name.
+        is_shipped: Whether it comes with Mixdown.
     """
 
     standing: Standing
     sources: tuple[Source, ...] = ()
+    is_shipped: bool = False
 
     @property
     def text(self) -> str:
         """A sentence for people; names in it are printable."""
+        if self.is_shipped:
+            return "Verified source: it comes with Mixdown."
         if self.standing == "verified":
             return "Verified source: its SHA-256 was confirmed on this computer."
         if self.standing == "not checked":
@@ -106,6 +111,8 @@ def judged(
     itself = _shown(name)
     if agrees is False:
         return Origin("tainted", (Source(itself, sha256, "changed"),))
+    if sha256 in shipped():
+        return Origin("verified", is_shipped=True)
     if sha256 in confirmed:
         return Origin("verified")
     try:
@@ -114,7 +121,9 @@ def judged(
         told = {}
     if told.get("kind") == PICKLE_KIND:
         return Origin("tainted", (Source(itself, sha256, "pickle"),))
-    sources = [source for source in _told_sources(told) if source.sha256 not in confirmed]
+    sources = [
+        source for source in _told_sources(told) if source.sha256 not in confirmed and source.sha256 not in shipped()
+    ]
     if not sources:  # nothing is said, or only good things
         return Origin("unverified", (Source(itself, sha256),))
     return Origin("tainted", gathered(sources))

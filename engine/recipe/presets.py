@@ -209,8 +209,10 @@ TIERS_HELP = """
 which they agree: the lowest third 0.6, the middle 1, the upper third 1.1 of the default coefficient.
 
 - **This is not the paper's formula.** It is made after the idea of **LARV**, which gates layers by two numbers: how far
-  experts disagree, and how concentrated the singular values of the changes are. This preset uses the first only, and
-  the levels are Mixdown's.
+  experts disagree, and how concentrated the singular values of the changes are, into two or three levels on top of any
+  method. This preset uses the first number only, always three levels, and the levels are Mixdown's.
+- There is no exact variant: neither code nor recorded numbers of the authors were at hand to check one against. Scores
+  that are reported for LARV (such as Iso-C with LARV) are not to be expected from these tiers.
 """
 
 PRESETS = (

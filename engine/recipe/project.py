@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.errors import BadProject
+from engine.errors import BadProject, FileProblem
 from engine.files.durable import write_durably
+from engine.files.opening import read_small
 from engine.files.strict_json import BadJson, parse
 from engine.recipe import stack
 from engine.recipe.quick import fits
@@ -171,7 +172,9 @@ def _load(path: Path) -> tuple[Recipe, dict[str, Recipe]]:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise BadProject(f"The project file has {size:,} bytes; at most {MAX_BYTES:,} are read.", where=str(path))
-        text = path.read_bytes().decode("utf-8")
+        text = read_small(path, MAX_BYTES).decode("utf-8")
+    except FileProblem as error:  # also a pipe, which would be waited for
+        raise BadProject(f"The project file cannot be read. {error.message}", where=str(path)) from error
     except OSError as error:
         raise BadProject(f"The project file cannot be read: {error.strerror}.", where=str(path)) from error
     except UnicodeDecodeError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
 
+from app import cli
 from app.desk import Desk
 from app.intake import Intake
 from tests.app.models import base_tensors, expert_tensors, write_family, write_model
@@ -168,3 +171,49 @@ def test_two_hundred_files_at_once(mixed: Desk, tmp_path: Path, settled: Settled
     intake.dialog.reject()
     assert mixed.workspace.recipe == before, "nothing is added unasked"
     still_fine(mixed, qtbot)
+
+
+@pytest.fixture
+def silent_pipe(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Makes pipes that nothing comes through; after four seconds they end, so that who reads one fails and goes on."""
+    held: list[int] = []
+
+    def make(name: str) -> Path:
+        os.mkfifo(tmp_path / name)
+        held.append(os.open(tmp_path / name, os.O_RDWR))
+        return tmp_path / name
+
+    def end() -> None:
+        while held:
+            os.close(held.pop())
+
+    timer = threading.Timer(4, end)
+    timer.start()
+    yield make
+    timer.cancel()
+    end()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_slow_pipe_is_refused_and_never_waited_for(
+    mixed: Desk, silent_pipe: Callable[[str], Path], settled: Settled, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixed.handlers, "may_discard", lambda: True)
+    for name in ("slow.safetensors", "slow.mixdown", "slow.yaml"):
+        pipe, started = silent_pipe(name), time.monotonic()
+        mixed.shelf.drop([str(pipe)], "canvas")
+        settled(mixed)
+        assert name.split(".")[0] in mixed.problem_text() and "not a file" in mixed.problem_text(), name
+        assert time.monotonic() - started < 3, name
+        mixed.window.card.dismissed.emit()
+    still_fine(mixed, qtbot)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("command", ["merge {} --out {}.out", "convert {} {}.yaml", "explain {} {}", "tune {} --out x"])
+def test_a_command_does_not_wait_for_a_pipe(
+    command: str, silent_pipe: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = silent_pipe("slow.mixdown")
+    assert cli.run(command.replace("{}", str(pipe)).split()) == 1
+    assert "pipe, socket or device" in capsys.readouterr().err

@@ -128,6 +128,17 @@ def test_bundle_with_data_chooses_lambda_and_shows_what_is_kept(desk: Desk, tmp_
     assert open_bundle(tmp_path / "all.safetensors").manifest.tasks[0].sha256
 
 
+@pytest.mark.parametrize("rows", [(0, 1, 2), (2, 1, 0)])
+def test_a_dropped_bundle_has_the_rows_and_so_the_colours_of_the_desk_that_made_it(
+    desk: Desk, models: tuple[Path, list[Path]], tmp_path: Path, settled: Settled, rows: tuple[int, ...]
+) -> None:
+    base, experts = models
+    path = bundle_of((base, [experts[r] for r in rows]), tmp_path / "all.safetensors", include_base=True)
+    drop(desk, path)
+    settled(desk)
+    assert names(desk) == [experts[r].name for r in rows]
+
+
 def test_dropped_bundle_is_base_and_experts_in_one_step(
     desk: Desk, models: tuple[Path, list[Path]], tmp_path: Path, settled: Settled
 ) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import main
 from app import cli, workbench
 from app.command_line import command_for
 from engine.recipe.project import save_project
@@ -207,3 +210,38 @@ def test_what_could_not_be_said_is_a_problem() -> None:
         done = subprocess.run([sys.executable, "-c", LEAVES], cwd=ROOT, env=held, stdout=full, stderr=subprocess.PIPE,
                               check=False)  # fmt: skip
     assert done.returncode == 1 and b"cannot be written" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("buffering", [1, 1 << 20], ids=["at once", "at the end"])
+@pytest.mark.parametrize("command", ["methods --json", "history --csv"])
+def test_a_full_disk_behind_stdout_is_no_bug(
+    command: str, buffering: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = open("/dev/full", "w", buffering=buffering)  # noqa: SIM115  (closing it fails, too)
+    monkeypatch.setattr(sys, "stdout", full)
+    try:
+        assert cli.run(command.split()) == 1
+    finally:
+        with suppress(OSError):
+            full.close()
+    said = capsys.readouterr().err
+    assert "the output cannot be written: No space left on device" in said and "bug" not in said
+
+
+def test_nothing_is_said_into_a_closed_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(main.os, "_exit", lambda code: pytest.fail("not with a quick exit"))
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert main.leave(cli.run(["methods"])) == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_letters_that_a_terminal_lacks_and_names_that_are_no_text(
+    encoding: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding))
+    monkeypatch.setattr("app.cli_output.methods_json", lambda: {"path": "na\udcffme", "help": "\u03bb of the masks"})
+    assert cli.run(["methods", "--json"]) == 0
+    assert json.loads(raw.getvalue().decode(encoding)) == {"path": "na\udcffme", "help": "\u03bb of the masks"}

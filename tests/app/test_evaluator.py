@@ -73,7 +73,7 @@ class Counted(Token):
 
 def test_a_loaded_process_must_stop_sooner_than_one_that_loads() -> None:
     process = Evaluating.__new__(Evaluating)  # what it judges by, without the process
-    process.heard, now = time.monotonic(), time.monotonic()
+    process.heard = now = preview_host.CLOCK.now()
     for loaded, limit in ((True, preview_host.STUCK_S), (False, preview_host.LOADING * preview_host.STUCK_S)):
         process._is_loaded = loaded
         process._dropped = {1: now - limit + 2}

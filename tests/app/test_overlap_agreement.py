@@ -92,7 +92,17 @@ def test_sign_conflicts_masks_and_roles(report: dict[str, Any], view: Any) -> No
     sums = Sums(report, list(frame.view.state.columns))
     conflict = sums.of("signs", "opposed") / sums.of("signs", "changed")
     np.testing.assert_allclose(frame.view.state.values, conflict.T, rtol=1e-12)
-    assert frame.table()[1][0][1:] == tuple(shown(value, "%") for value in conflict[:, 0])
+    heavy = sums.of("signs", "opposed_mass") / sums.of("signs", "mass")
+    for line, way, values in zip(frame.table()[1], ("weights", "magnitude"), (conflict, heavy), strict=False):
+        assert line[1:] == (way, *(shown(value, "%") for value in values[:, 0]))
+    words = frame.view.sentence(1, 2)
+    assert all(shown(float(values[2, 1]), "%") in words for values in (conflict, heavy))
+    frame.weigh.click()
+    np.testing.assert_allclose(frame.view.state.values, heavy.T, rtol=1e-12)
+    assert "weighted by magnitude" in frame.view.state.title and not np.allclose(heavy, conflict)
+    assert len(frame.csv().splitlines()) == 1 + 2 * len(frame.view.state.rows)
+    frame.weigh.click()
+    np.testing.assert_allclose(frame.view.state.values, conflict.T, rtol=1e-12)
 
     frame, level = view("masks"), report["masks"]["strictness"].index(0.4)
     assert "λ = 0.4, exact" in frame.view.state.title

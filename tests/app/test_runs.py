@@ -125,6 +125,10 @@ def test_scatter_and_lineage_follow_the_table(desk: Desk, runs: RunsController, 
     QTest.keyClick(view, Qt.Key.Key_Right)
     QTest.keyClick(view, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     assert sorted(runs.panel.table.chosen_runs()) == [2, 3]
+    assert view.state.names[1] and not any(view.state.notes)
+    runs.acts._write(lambda history: (history.set_star([2], True), history.set_tags([2], add=["good"])))
+    qtbot.waitUntil(lambda: view.state.notes[1] != "", timeout=10_000)
+    assert view.state.notes == ("", "★ starred, tags: good", "", "") and view.state.names[1] in view.text(1)
     runs.panel.show_page("family")
     calm(qtbot, desk, settled)
     assert {n.title for n in runs.panel.family.canvas.state.nodes} == {"base", "chat", "3 · 3"}

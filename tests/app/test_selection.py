@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QInputDialog
+from PySide6.QtCore import QPointF, Qt
+from PySide6.QtGui import QContextMenuEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QInputDialog, QMenu, QToolButton
 from pytestqt.qtbot import QtBot
 
 from app import places
@@ -139,6 +141,58 @@ def test_roles_are_masked_in_the_recipe_and_hatched(desk: Desk, views: OverlapPa
     store.apply(store.recipe.with_method("slerp"), "x")
     qtbot.waitUntil(lambda: not views.bar.roles.isEnabled())
     assert "SLERP" in views.bar.roles.toolTip()
+
+
+def choose_action(menu: QMenu, words: str) -> None:
+    """A real click on a line of a menu."""
+    action = next(a for a in menu.actions() if words in a.text())
+    QTest.mouseClick(menu, Qt.MouseButton.LeftButton, pos=menu.actionGeometry(action).center())
+
+
+@pytest.mark.qt_log_ignore("This plugin does not support", extend=True)  # menus of the offscreen platform
+def test_roles_are_masked_and_unmasked_by_the_mouse(
+    desk: Desk, views: OverlapPanel, settled: Settled, qtbot: QtBot
+) -> None:
+    """A segment is clicked, its role left out by the button's menu and by the context menu, and both are undone."""
+    store, view, start = desk.workspace.store, views.frame("roles").view, desk.workspace.recipe
+    view.fit()
+    part = view.state.parts.index("only chat")
+    low = 100 * float(view.state.values[1, :part].sum())
+    middle = QPointF(1.0, low + 50 * float(view.state.values[1, part]))
+    spot = view.plot.mapFromScene(view.plot.getPlotItem().getViewBox().mapViewToScene(middle))
+    QTest.mouseClick(view.plot.viewport(), Qt.MouseButton.LeftButton, pos=spot)
+    now = desk.overlap.links.current
+    assert now is not None and now.role == "only" and "weights that this expert alone needs" in views.bar.state.text
+    assert {e for e, _ in desk.window.canvas.selectedCells()} == {start.experts[1].id}
+
+    QTest.mouseClick(views.bar.roles, Qt.MouseButton.LeftButton)
+    menu = QApplication.activePopupWidget()
+    assert isinstance(menu, QMenu) and menu.actions()[1].text() == "Keep weights that only chat needs"  # it is selected
+    choose_action(menu, "only chat")
+    assert dict(store.recipe.params) == {"drop_only@chat": True, "drop_lambda": 0.4}
+    assert store.undo_stack.undoText() == "Drop weights that only chat needs"
+    qtbot.waitUntil(lambda: view.state.dropped == {part})
+    assert views.bar.roles.text() == "Mask by role (1 dropped)…" and "only chat needs" in views.bar.roles.toolTip()
+
+    at = QPointF(spot)
+    QApplication.sendEvent(view.plot.viewport(), QContextMenuEvent(
+        QContextMenuEvent.Reason.Mouse, spot, view.plot.viewport().mapToGlobal(at).toPoint()))  # fmt: skip
+    menu = QApplication.activePopupWidget()
+    assert isinstance(menu, QMenu)
+    inner = next(a for a in menu.actions() if a.text() == "Mask by role").menu()
+    choose_action(menu, "Mask by role")
+    assert isinstance(inner, QMenu)
+    qtbot.waitUntil(inner.isVisible)
+    choose_action(inner, "everybody")
+    assert dict(store.recipe.params) == {"drop_only@chat": True, "drop_lambda": 0.4, "drop_everybody": True}
+    settled(desk)
+    undo = desk.window.findChild(QToolButton, "tool-edit.undo")
+    assert undo is not None
+    for left in ({"drop_only@chat": True, "drop_lambda": 0.4}, {}):
+        QTest.mouseClick(undo, Qt.MouseButton.LeftButton)
+        assert dict(store.recipe.params) == left
+    qtbot.waitUntil(lambda: not view.state.dropped)
+    assert store.recipe == start and views.bar.roles.text() == "Mask by role…"
 
 
 def test_the_line_of_k_is_consensus(desk: Desk, views: OverlapPanel, settled: Settled, qtbot: QtBot) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
 from app import sweep_state
 from app.desk import Desk
 from app.sweep_controller import SweepController
 from app.sweep_plan import remembered
+from engine.errors import MixdownError
 from engine.evaluate import mix as mix_module
 from tests.app.tune_kit import OTHER, write_family
 from widgets.plots.sweep_state import Span, SweepWish
@@ -51,7 +54,7 @@ def test_a_grid_fills_is_adopted_by_keyboard_and_comes_again_from_the_cache(
     assert cells is not None and np.isfinite(grid.view.state.values).all() and grid.view.state.values.shape == (2, 3)
     assert "to" in grid.view.sentence(0, 1) and "32 rows" in grid.view.sentence(0, 1)
     head, body = grid.table()
-    assert len(body) == 6 and "average low" in head and OTHER in grid.csv()
+    assert len(body) == 6 and "average low (%)" in head and OTHER in grid.csv()
     assert grid.svg().startswith(b"<?xml")
 
     undo, before = desk.workspace.store.undo_stack, desk.workspace.recipe
@@ -131,3 +134,74 @@ def test_problems_are_said_in_the_panel(desk: Desk, sweep: SweepController) -> N
     sweep.run(replace(GRID, form="triangle", experts=("e0", "e0", "e1")))
     assert "three different" in sweep.panel().state.status
     assert sweep_state.Grid(title="").is_empty
+
+
+def _spot(view: Any, x: float, y: float) -> QPoint:
+    """A place of a plot in its viewport."""
+    spot: QPoint = view.plot.mapFromScene(view.plot.getPlotItem().getViewBox().mapViewToScene(QPointF(x, y)))
+    return spot
+
+
+def test_by_the_mouse_a_mix_is_told_and_adopted_and_undo_moves_the_frame(
+    desk: Desk, sweep: SweepController, qtbot: QtBot, settled: Settled
+) -> None:
+    _run(desk, sweep, GRID, qtbot, settled)
+    panel, store, before = sweep.panel(), desk.workspace.store, desk.workspace.recipe
+    grid: Any = panel.frames["grid"].view
+    port = grid.plot.viewport()
+    QTest.mouseMove(port, _spot(grid, 1.4, 1.4))
+    QTest.mouseMove(port, _spot(grid, 1.5, 1.5))
+    assert "scale 0.4" in grid.plot.toolTip() and "rows)" in grid.plot.toolTip()
+    for at, cell in (((1.5, 1.5), (1, 1)), ((2.5, 0.5), (0, 2))):
+        QTest.mouseClick(port, Qt.MouseButton.LeftButton, pos=_spot(grid, *at))
+        assert grid.state.here == cell and grid._outline.getData()[0].min() == cell[1]
+    QTest.mouseClick(port, Qt.MouseButton.RightButton, pos=_spot(grid, 0.5, 0.5))
+    assert store.undo_stack.undoText() == "Adopt scale 0.6, gain of one 0"
+    store.undo_stack.undo()
+    qtbot.waitUntil(lambda: grid.state.here == (1, 1))
+    store.undo_stack.undo()
+    assert store.recipe == before
+
+    panel.tabs.setCurrentIndex(1)
+    front: Any = panel.frames["front"].view
+    x = front.state.xy[:, 0]
+    sides = [front._side(float(v)) for v in (x.min(), x.max())]
+    assert sides == [0.0, 1.0] or x.min() == x.max()  # words go where there is room
+    head, body = panel.frames["front"].table()
+    assert head[1:4] == ("digits (%)", "digits low (%)", "digits high (%)") and 0 <= float(body[0][1]) <= 100
+    QTest.mouseClick(front.plot.viewport(), Qt.MouseButton.LeftButton, pos=_spot(front, *map(float, front.state.xy[5])))
+    assert store.undo_stack.undoText().startswith("Adopt scale") and front.state.here >= 0
+
+
+def test_mixes_under_one_point_are_all_told(desk: Desk, sweep: SweepController, qtbot: QtBot, settled: Settled) -> None:
+    _run(desk, sweep, replace(GRID, y=Span("fader:", 0.0, 1.0, 2)), qtbot, settled)  # coefficient 0: the base, thrice
+    assert sweep.panel().state.status == "6 of 6 mixes measured."
+    words = sweep.panel().state.front.words
+    assert "The same two scores: scale 0.4, coefficient of all experts 0; scale 0.6, coef" in words[0], words[0]
+
+
+def test_mixes_that_fail_say_why_and_leave_csv_blank(
+    desk: Desk, sweep: SweepController, qtbot: QtBot, settled: Settled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app import evaluator
+
+    score, told = evaluator.score_recipe, list[str]()
+
+    def failing(recipe: Any, *rest: Any, **options: Any) -> Any:
+        if dict(recipe.params).get("scale", 0.0) > 0.5:
+            raise MixdownError("The mix has a NaN.", hint="Lower the scale.")
+        return score(recipe, *rest, **options)
+
+    monkeypatch.setattr(evaluator, "score_recipe", failing)
+    monkeypatch.setattr(desk, "tell", lambda text, *_, **__: told.append(text))
+    _run(desk, sweep, GRID, qtbot, settled)
+    panel = sweep.panel()
+    frame: Any = panel.frames["grid"]
+    assert panel.state.status == "4 of 6 mixes measured. 2 failed (!): The mix has a NaN. Lower the scale."
+    assert panel.state.is_wrong and not panel.form.mark.isHidden()
+    assert [frame.view.state.text(0, c) == "!" for c in range(3)] == [False, False, True]
+    assert frame.view.sentence(0, 2).endswith("The mix has a NaN. Lower the scale.")
+    lines = frame.csv().splitlines()
+    assert lines[3].endswith(",,,,,,,,,,0") and lines[1].count(",,") == 0
+    QTest.mouseClick(frame.view.plot.viewport(), Qt.MouseButton.LeftButton, pos=_spot(frame.view, 2.5, 0.5))
+    assert told == ["This mix could not be measured: The mix has a NaN. Lower the scale."]

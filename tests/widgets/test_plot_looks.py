@@ -15,7 +15,7 @@ from widgets.common.pieces import CalmSpinBox, dimmed
 from widgets.common.theme import Scheme
 from widgets.desk.inks import luminance
 from widgets.plots.axes import power
-from widgets.plots.explain_dialog import ExplainDialog, ExplainState
+from widgets.plots.explain_dialog import ExplainDialog, ExplainState, _placed
 from widgets.plots.frame import PlotFrame
 from widgets.plots.heat_view import HeatView
 from widgets.plots.ramp import Ramp
@@ -92,3 +92,8 @@ def test_numbers_have_units_and_room(qtbot: QtBot) -> None:
     box = CalmSpinBox()
     qtbot.addWidget(box)
     assert box.lineEdit().textMargins().left() >= 4
+
+
+def test_a_place_in_the_list_of_changes_keeps_layer_and_kind_whatever_the_name() -> None:
+    assert _placed("legal-contracts-de-2026-lora-r64-merge00 · 4 · attn") == "legal-c…e00 · 4 · attn"
+    assert _placed("density") == "density"

@@ -208,6 +208,10 @@ class BarsView(QWidget):
                 self.partChosen.emit(column, part)
         return False
 
+    def pose(self, is_posing: bool) -> None:
+        """Hide the cursor while a picture is taken."""
+        self._cursor.setVisible(not is_posing)
+
     def sentence(self, column: int, part: int) -> str:
         """A segment in words."""
         if column < 0:

@@ -138,6 +138,10 @@ class BitmapPanel(QWidget):
         if reading is not None and self.canvas.hasFocus():
             QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self.canvas, self.sentence()))
 
+    def pose(self, is_posing: bool) -> None:
+        """Hide the cursor while a picture is taken; the read-out still says where it is."""
+        self.canvas.is_posing = is_posing
+
     def sentence(self) -> str:
         """The read-out in words."""
         lines = [self._where.text(), self._block.text(), self._what.text()]

@@ -48,6 +48,7 @@ class BitmapView(QWidget):
         self._dragged = False
         self._fitted = True
         self._sample: Place | None = None
+        self.is_posing = False
         self._ask = QTimer(self, interval=_ASK_MS, singleShot=True)
         self._ask.timeout.connect(self._request)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -197,10 +198,11 @@ class BitmapView(QWidget):
             self._draw_tile(painter, place)
         if level == 0 and self.scale >= FROM_SCALE and self.state.mode in ("owner", "sign"):
             self.letters.draw(self, painter)
-        marks.crosshair(self, painter)
+        if not self.is_posing:
+            marks.crosshair(self, painter)
         if not self._fitted and self.scale > self._fit_scale() * 1.05:
             marks.overview(self, painter)
-        if self.hasFocus():
+        if self.hasFocus() and not self.is_posing:
             painter.setPen(QPen(QColor(theme().accent), 2))
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRect(self.rect().adjusted(1, 1, -1, -1))

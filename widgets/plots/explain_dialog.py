@@ -30,6 +30,8 @@ from widgets.plots.state import Heat
 Rows = tuple[tuple[str, ...], ...]
 _WIDEST = 220
 """Pixels of the widest column; longer texts are in the tooltip."""
+_NAME = 11
+"""Letters of an expert's name before its place; the tooltip has all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ class ExplainDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Explain difference")
         self.setObjectName("explain")
-        self.resize(960, 720)
+        self.resize(1060, 720)
         self.state = ExplainState()
         self.first, self.second = CalmComboBox(), CalmComboBox()
         self._summary = PlainLabel("", "section", wrap=True)
@@ -169,6 +171,12 @@ def _fill(table: QTableWidget, rows: Rows) -> None:
     table.setRowCount(len(rows))
     for r, cells in enumerate(rows):
         for c, text in enumerate(cells):
-            item = QTableWidgetItem(plain(text, 200))
+            item = QTableWidgetItem(_placed(text) if c == 0 else plain(text, 200))
             item.setToolTip(tip(text))
             table.setItem(r, c, item)
+
+
+def _placed(text: str) -> str:
+    """A place with its expert's name cut short, so that layer and kind are seen: "legal…erge00 · 3 · attn"."""
+    name, dot, place = text.partition(" · ")
+    return f"{plain(name, _NAME)}{dot}{plain(place, 60)}" if dot else plain(text, 200)

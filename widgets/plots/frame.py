@@ -26,6 +26,7 @@ from widgets.common import clip
 from widgets.common.pieces import icon_button
 from widgets.common.text import ElidedLabel, PlainLabel
 from widgets.common.theme import theme
+from widgets.plots.posing import posed
 from widgets.plots.state import Table, legible
 
 
@@ -56,7 +57,8 @@ class PlotFrame(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(10, 6, 10, 8)
         layout.setSpacing(4)
-        layout.addLayout(self._bar())
+        self._head = self._bar()
+        layout.addLayout(self._head)
         layout.addWidget(self._pages, 1)
         self._layout = layout
         app = QApplication.instance()
@@ -90,6 +92,10 @@ class PlotFrame(QWidget):
     def add_controls(self, controls: QWidget) -> None:
         """Put something between the title and the plot."""
         self._layout.insertWidget(1, controls)
+
+    def add_choice(self, choice: QWidget) -> None:
+        """Put something between what the plot means and its tools."""
+        self._head.insertWidget(self._head.indexOf(self._meaning) + 1, choice)
 
     def set_state(self, state: Any) -> None:
         """Show another value of the view's kind."""
@@ -174,18 +180,19 @@ class PlotFrame(QWidget):
         return out.getvalue()
 
     def picture(self, scale: float = 1.0) -> QImage:
-        """The plot as pixels."""
+        """The plot as pixels, without the cursor."""
         page = self._page()
         image = QImage(page.size() * scale, QImage.Format.Format_ARGB32_Premultiplied)
         image.setDevicePixelRatio(scale)
         image.fill(self.palette().base().color())
         painter = QPainter(image)
-        page.render(painter, QPoint(0, 0))
+        with posed(self.view, self._table):
+            page.render(painter, QPoint(0, 0))
         painter.end()
         return image
 
     def svg(self) -> bytes:
-        """The plot as a drawing."""
+        """The plot as a drawing, without the cursor."""
         page, out = self._page(), QByteArray()
         buffer = QBuffer(out)
         buffer.open(QIODevice.OpenModeFlag.WriteOnly)
@@ -193,7 +200,8 @@ class PlotFrame(QWidget):
         made.setOutputDevice(buffer)
         made.setViewBox(QRectF(page.rect()))
         painter = QPainter(made)
-        page.render(painter, QPoint(0, 0))
+        with posed(self.view, self._table):
+            page.render(painter, QPoint(0, 0))
         painter.end()
         return bytes(out.data())
 

@@ -17,7 +17,7 @@ from widgets.plots import colour_maps
 from widgets.plots.cell_texts import CellText, CellTexts
 from widgets.plots.clicks import Clicks
 from widgets.plots.keys import moved_view
-from widgets.plots.marks import Outline
+from widgets.plots.marks import Outline, halo
 from widgets.plots.ramp import Ramp
 from widgets.plots.selected import Marks, runs
 from widgets.plots.state import Heat
@@ -234,6 +234,10 @@ class HeatView(QWidget):
         if self.hasFocus() and words:
             QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, words))
 
+    def pose(self, is_posing: bool) -> None:
+        """Hide the cursor while a picture is taken."""
+        self._frame.setVisible(not is_posing)
+
     def sentence(self, row: int, column: int) -> str:
         """A cell in words."""
         if row < 0 or column < 0 or row >= len(self.state.rows) or column >= len(self.state.columns):
@@ -246,7 +250,7 @@ class HeatView(QWidget):
             self._frame.setData([], [])
             return
         x, y = np.array([0, 1, 1, 0, 0]) + column, np.array([0, 0, 1, 1, 0]) + row
-        self._frame.setData(x, y, pen=pg.mkPen(QColor(theme().warning), width=2))
+        self._frame.setData(x, y, pen=pg.mkPen(QColor(theme().warning), width=2), shadowPen=halo(2))
 
     def changeEvent(self, event: QEvent) -> None:
         """Follow the theme."""

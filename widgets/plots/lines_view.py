@@ -124,6 +124,10 @@ class LinesView(PointedView):
             self._cursor.setValue(self.state.stops[index])
         self.say(self.state.words)
 
+    def pose(self, is_posing: bool) -> None:
+        """Hide the cursor while a picture is taken."""
+        self._cursor.setVisible(not is_posing and 0 <= self._at < len(self.state.stops))
+
     def follow_theme(self) -> None:
         """Paint in the present colours."""
         self._names = ()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QPen
 
 from widgets.common.theme import theme
 
@@ -27,4 +27,10 @@ class Outline(pg.PlotCurveItem):
         joined = np.ones(len(x), np.int32)
         joined[4::5] = 0
         self.setZValue(50)
-        self.setData(x, y, connect=joined, pen=pg.mkPen(QColor(theme().selection), width=3))
+        self.setData(x, y, connect=joined, pen=pg.mkPen(QColor(theme().selection), width=3), shadowPen=halo(3))
+
+
+def halo(width: int) -> QPen:
+    """What lies under a line of some pixels, so that it is seen on bright and on dark colours."""
+    made: QPen = pg.mkPen(QColor(theme().window), width=width + 3)
+    return made

@@ -17,13 +17,14 @@ from widgets.plots.histogram_view import HistogramView
 from widgets.plots.levels import RoleControls
 from widgets.plots.selected import Marks
 from widgets.plots.selection_bar import SelectionBar
+from widgets.plots.signs_view import SignFrame
 from widgets.plots.state import Bars, Heat, Histogram, UpSet
 from widgets.plots.upset_view import UpSetView
 
 View = Heat | Bars | UpSet | Histogram
 
 _VIEWS: tuple[tuple[str, str, Callable[[], QWidget]], ...] = (
-    ("cosine", "Cosine", HeatView), ("layers", "By layer", HeatView), ("signs", "Signs", HeatView),
+    ("cosine", "Cosine", HeatView), ("layers", "By layer", HeatView), ("signs", "Signs", SignFrame),
     ("masks", "Masks", UpSetView), ("roles", "Weight roles", BarsView), ("sizes", "Magnitudes", HistogramView),
 )  # fmt: skip
 _WITH_CONTROLS = ("masks", "roles")
@@ -51,6 +52,7 @@ class OverlapPanel(QWidget):
         strictnessMoved: (index of lambda, gesture).
         cutMoved: (k of Consensus, gesture).
         consensusWanted: Use Consensus with this k.
+        weightingChosen: Whether the sign conflict is weighted by magnitude.
     """
 
     pairChosen = Signal(int, int, str)
@@ -65,6 +67,7 @@ class OverlapPanel(QWidget):
     strictnessMoved = Signal(int, str)
     cutMoved = Signal(int, str)
     consensusWanted = Signal(int)
+    weightingChosen = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -89,9 +92,12 @@ class OverlapPanel(QWidget):
 
     def _framed(self, name: str, make: Callable[[], QWidget]) -> tuple[QWidget, PlotFrame]:
         """A view of our own in its frame, connected."""
-        frame = PlotFrame(make())
+        made = make()
+        frame = made if isinstance(made, PlotFrame) else PlotFrame(made)
         if name in _WITH_CONTROLS:
             self._add_controls(name, frame)
+        if isinstance(frame, SignFrame):
+            frame.weightingChosen.connect(self.weightingChosen)
         self._connect(name, frame.view)
         return frame, frame
 

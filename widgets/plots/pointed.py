@@ -79,6 +79,8 @@ class PointedView(QWidget):
                 self.chosen.emit(at)
         elif event.type() == QEvent.Type.MouseButtonDblClick:
             self.fit()
+        elif event.type() == QEvent.Type.Leave and not self.hasFocus():
+            self.move_to(-1)  # the mouse's cursor goes, the keyboard's stays
         return False
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

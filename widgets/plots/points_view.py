@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from html import escape
+from typing import cast
 
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, Qt
-from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QWidget
+from PySide6.QtGui import QColor, QTextOption
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from widgets.common.pieces import row
 from widgets.common.text import plain
 from widgets.common.theme import theme
 from widgets.desk.inks import readable_on
 from widgets.plots import colour_maps
 from widgets.plots.pointed import PointedView
+from widgets.plots.ramp import Ramp
+from widgets.plots.state import Heat
 from widgets.plots.sweep_values import Points
 
 _REACH = 22
@@ -37,6 +41,12 @@ class PointsView(PointedView):
         for part in (self._edge, self._front, self._dots, self._home, self._ring):
             self.plot.addItem(part)
         self._texts: list[pg.TextItem] = []
+        self._ramp = Ramp()
+        layout = cast("QVBoxLayout", self.layout())
+        layout.removeWidget(self.plot)
+        beside = row(self.plot, self._ramp, spacing=6)
+        beside.setStretch(0, 1)
+        layout.addLayout(beside)
 
     def set_state(self, state: Points) -> None:
         """Show other points; the zoom stays while their number is the same."""
@@ -44,6 +54,8 @@ class PointsView(PointedView):
         self._count = len(state.xy)
         self._at = min(self._at, self._count - 1)
         self.setAccessibleName(state.title)
+        self._ramp.set_state(Heat(title="", rows=("",), values=state.values[None, :], low=state.low, high=state.high,
+                                  unit=state.unit))  # fmt: skip
         self._paint()
         if self._count != before:
             self.fit()
@@ -57,7 +69,7 @@ class PointsView(PointedView):
         elif len(state.xy):
             low, high = state.xy.min(0), state.xy.max(0)
             pad = np.maximum((high - low) * 0.12, 1e-3)
-            box.setRange(xRange=(low[0] - pad[0], high[0] + 2.5 * pad[0]),  # room for words at the right and on top
+            box.setRange(xRange=(low[0] - pad[0], high[0] + pad[0]),  # room for words on top
                          yRange=(low[1] - pad[1], high[1] + 1.5 * pad[1]), padding=0)  # fmt: skip
 
     # Drawing -------------------------------------------------------------------------------------------------
@@ -96,7 +108,7 @@ class PointsView(PointedView):
             if words and state.corners:
                 wanted.append((words, x, y, readable_on(QColor(*(int(v) for v in inks[index]))), (0.5, 0.5)))
             elif words:
-                wanted.append((words, x, y, text, (0.0, 1.2)))
+                wanted.append((words, x, y, text, (self._side(x), 1.2)))
         places = ((-0.1, 0, (1.0, 0.5)), (1.1, 0, (0.0, 0.5)), (0.6, _TOP, (0.0, 0.5)))
         for name, (x, y, anchor) in zip(state.corners, places, strict=False):
             wanted.append((plain(name, 24), x, y, text, anchor))
@@ -109,7 +121,16 @@ class PointsView(PointedView):
         for made, (words, x, y, ink, anchor) in zip(self._texts, wanted, strict=True):
             made.setAnchor(pg.Point(*anchor))
             made.setText(words, ink)
+            document = made.textItem.document()
+            document.setDefaultTextOption(QTextOption(Qt.AlignmentFlag.AlignHCenter))
+            document.setTextWidth(document.idealWidth())  # a star is in the middle above its number
+            made.updateTextPos()
             made.setPos(x, y)
+
+    def _side(self, x: float) -> float:
+        """Which end of its words is at a point: the left one, or the right one where the plot ends."""
+        low, high = float(self.state.xy[:, 0].min()), float(self.state.xy[:, 0].max())
+        return 1.0 if x > (low + high) / 2 else 0.0
 
     def _show_cursor(self) -> None:
         at = self.state.xy[[self._at]] if 0 <= self._at < len(self.state.xy) else np.zeros((0, 2))
@@ -155,6 +176,10 @@ class PointsView(PointedView):
         self._at = index
         self._show_cursor()
         self.say(self.state.words)
+
+    def pose(self, is_posing: bool) -> None:
+        """Hide the cursor while a picture is taken."""
+        self._ring.setVisible(not is_posing)
 
     def follow_theme(self) -> None:
         """Paint in the present colours."""

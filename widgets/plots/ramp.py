@@ -28,7 +28,7 @@ class Ramp(QWidget):
         """Explain another heatmap."""
         self._state = state
         self.setAccessibleName("Colours: " + " to ".join(self._words()[:: max(len(self._words()) - 1, 1)]))
-        self.setVisible(bool(state.values.size) and not state.is_empty)
+        self.setVisible(bool(np.isfinite(state.values).any()) and not state.is_empty)
         self.updateGeometry()
         self.update()
 

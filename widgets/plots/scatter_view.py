@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtGui import QColor, QFocusEvent, QKeyEvent
+from PySide6.QtCore import QEvent, QPointF, Qt, Signal
+from PySide6.QtGui import QColor, QFocusEvent, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from widgets.common.text import plain
+from widgets.common.text import plain, tip
 from widgets.common.theme import theme
+from widgets.plots.clicks import Clicks
 from widgets.plots.state import Table
+
+_REACH = 16.0
+"""Pixels around a point that count as the point."""
+_BESIDE = 13
+"""Pixels between a point and its words."""
 
 
 def _none() -> np.ndarray:
@@ -33,6 +37,8 @@ class Scatter:
         x: (N,) values.
         y: (N,) values.
         front: (N,) whether a point is on the Pareto front.
+        names: N titles of the runs; may be empty.
+        notes: What the user said about each ("★ starred, tags: good"), "" for nothing; may be empty.
         less: Whether less is better across, and upwards.
         meaning: One sentence on what the front is.
         empty: What to do while there is nothing to plot.
@@ -45,6 +51,8 @@ class Scatter:
     x: np.ndarray = field(default_factory=_none)
     y: np.ndarray = field(default_factory=_none)
     front: np.ndarray = field(default_factory=_none)
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     less: tuple[bool, bool] = (False, False)
     meaning: str = ""
     empty: str = "No run has both numbers. Choose other columns, or score some mixes first."
@@ -56,9 +64,13 @@ class Scatter:
 
     def table(self) -> Table:
         """The same as a table."""
-        head = ("Run", self.x_label, self.y_label, "Pareto front")
+        head = ("Run", self.x_label, self.y_label, "Pareto front", *(("Name", "Marks") if self.names else ()))
         rows = zip(self.ids.tolist(), self.x.tolist(), self.y.tolist(), self.front.tolist(), strict=True)
-        return head, tuple((str(n), f"{x:.6g}", f"{y:.6g}", "yes" if f else "") for n, x, y, f in rows)
+        body = ((str(n), f"{x:.6g}", f"{y:.6g}", "yes" if f else "") for n, x, y, f in rows)
+        if not self.names:
+            return head, tuple(body)
+        words = zip(map(plain, self.names), self.notes, strict=True)
+        return head, tuple((*cells, *texts) for cells, texts in zip(body, words, strict=True))
 
 
 class ScatterView(QWidget):
@@ -74,7 +86,8 @@ class ScatterView(QWidget):
         super().__init__(parent)
         self.state = Scatter()
         self._selected: frozenset[int] = frozenset()
-        self._at = 0
+        self._at, self._hovered = 0, -1
+        self._clicks, self._is_posing = Clicks(), False
         self._order = np.zeros(0, int)
         self.plot = pg.PlotWidget(self)
         item = self.plot.getPlotItem()
@@ -84,8 +97,8 @@ class ScatterView(QWidget):
             item.getAxis(side).enableAutoSIPrefix(False)
         self.front = pg.PlotCurveItem()
         self.points, self.best, self.marks = pg.ScatterPlotItem(), pg.ScatterPlotItem(), pg.ScatterPlotItem()
-        for spots in (self.points, self.best):
-            spots.sigClicked.connect(self._on_click)
+        self.plot.viewport().installEventFilter(self)
+        self.plot.viewport().setMouseTracking(True)
         for part in (self.front, self.points, self.best, self.marks):
             item.addItem(part)
         self.words = pg.TextItem(anchor=(0.5, 1.4))
@@ -105,7 +118,7 @@ class ScatterView(QWidget):
             self.state.x_label, self.state.y_label, len(self.state.ids))  # fmt: skip
         self.state = state
         self._order = np.lexsort((state.y, state.x)) if len(state.ids) else np.zeros(0, int)
-        self._at = min(self._at, max(len(self._order) - 1, 0))
+        self._at, self._hovered = min(self._at, max(len(self._order) - 1, 0)), -1
         self.setAccessibleName(f"{state.title}: {len(state.ids)} points")
         self._paint()
         if moved:
@@ -147,43 +160,85 @@ class ScatterView(QWidget):
         self._mark()
 
     def _mark(self) -> None:
-        """Rings around what is selected and where the keyboard is."""
+        """Rings around what is selected and where the keyboard and the mouse are."""
         state = self.state
         rows = [i for i, n in enumerate(state.ids.tolist()) if n in self._selected] if self._selected else []
         pens = [pg.mkPen(QColor(theme().selection), width=2.5)] * len(rows)
-        here = int(self._order[self._at]) if self.hasFocus() and len(self._order) else -1
+        here = int(self._order[self._at]) if self.hasFocus() and len(self._order) and not self._is_posing else -1
         self.words.setVisible(here >= 0)
         if here >= 0:
             self._say(here)
             rows.append(here)
             pens.append(pg.mkPen(QColor(theme().text), width=2))
+        if 0 <= self._hovered < len(state.ids) and not self._is_posing:
+            rows.append(self._hovered)
+            pens.append(pg.mkPen(QColor(theme().text), width=1.5))
         self.marks.setData(x=[state.x[i] for i in rows], y=[state.y[i] for i in rows], size=17, symbol="o", pen=pens,
                            brush=[pg.mkBrush(None)] * len(rows))  # fmt: skip
 
     def _say(self, at: int) -> None:
         """Write beside a point what it is."""
-        self.words.setText(plain(self.text(at)), QColor(theme().text))
+        self.words.setText(self.text(at), QColor(theme().text))
         self.words.fill = pg.mkBrush(QColor(theme().raised))
         self.words.border = pg.mkPen(QColor(theme().line))
-        (left, right), (low, high) = self.plot.getPlotItem().vb.viewRange()
+        box, tall = self.plot.getPlotItem().getViewBox(), self.words.textItem.boundingRect().height()
+        (left, right), (_, high) = box.viewRange()
         x, y = float(self.state.x[at]), float(self.state.y[at])
         side = min(max((x - left) / max(right - left, 1e-30), 0.0), 1.0)
-        self.words.setAnchor((side, -0.6 if y > low + 0.8 * (high - low) else 1.6))
+        above, gap = (high - y) / max(box.viewPixelSize()[1], 1e-30), _BESIDE / max(tall, 1.0)
+        self.words.setAnchor((side, 1 + gap if above > tall + _BESIDE else -gap))
         self.words.setPos(x, y)
 
     def text(self, at: int) -> str:
-        """A point in words."""
+        """A point in words: number and name, both values, star and tags, and whether nothing beats it."""
         state = self.state
-        front = ", on the Pareto front" if state.front[at] else ""
-        return f"Run {int(state.ids[at])}: {state.x_label} {state.x[at]:.4g}, {state.y_label} {state.y[at]:.4g}{front}"
+        name = plain(state.names[at], 80) if state.names else ""
+        lines = [f"Run {int(state.ids[at])}{f': {name}' if name else ''}",
+                 f"{plain(state.x_label, 60)}: {_number(state.x[at])}",
+                 f"{plain(state.y_label, 60)}: {_number(state.y[at])}",
+                 state.notes[at] if state.notes else "", "On the Pareto front" if state.front[at] else ""]  # fmt: skip
+        return "\n".join(line for line in lines if line)
 
-    def _on_click(self, _: object, spots: Iterable[Any] | None, event: Any = None) -> None:
-        found = list(spots) if spots is not None else []  # SpotItems of pyqtgraph
-        if found:
-            add = event is not None and bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
-            number = int(found[0].data())
-            self._at = int(np.flatnonzero(self.state.ids[self._order] == number)[0])
-            self.chosen.emit(number, add)
+    # Mouse and keys ------------------------------------------------------------------------------------------
+
+    def point_at(self, place: QPointF) -> int:
+        """Row of the nearest point to a place in the viewport, -1 if none is near."""
+        box, state = self.plot.getPlotItem().getViewBox(), self.state
+        scene = self.plot.mapToScene(place.toPoint())
+        if state.is_empty or not box.sceneBoundingRect().contains(scene):
+            return -1
+        at, (wide, tall) = box.mapSceneToView(scene), box.viewPixelSize()
+        gaps = np.hypot((state.x - at.x()) / wide, (state.y - at.y()) / tall)
+        nearest = int(np.argmin(gaps))
+        return nearest if gaps[nearest] <= _REACH else -1
+
+    def eventFilter(self, watched: object, event: QEvent) -> bool:
+        """Say what is under the mouse; a click chooses it."""
+        if isinstance(event, QMouseEvent) and event.type() == QEvent.Type.MouseMove and not event.buttons():
+            self._hover(self.point_at(event.position()))
+        elif isinstance(event, QMouseEvent) and self._clicks.ends_with(event):
+            self.setFocus()
+            at = self.point_at(event.position())
+            if at >= 0:
+                self._at = int(np.flatnonzero(self._order == at)[0])
+                self._mark()
+                self.chosen.emit(int(self.state.ids[at]), bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier))
+        elif event.type() == QEvent.Type.MouseButtonDblClick:
+            self.fit()
+        elif event.type() == QEvent.Type.Leave:
+            self._hover(-1)
+        return False
+
+    def _hover(self, at: int) -> None:
+        if at != self._hovered:
+            self._hovered = at
+            self.plot.setToolTip(tip(self.text(at)) if at >= 0 else "")
+            self._mark()
+
+    def pose(self, is_posing: bool) -> None:
+        """Hide the cursor while a picture is taken."""
+        self._is_posing = is_posing
+        self._mark()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Left and right walk the points, Enter chooses one (Ctrl adds), 0 shows all."""
@@ -215,6 +270,11 @@ class ScatterView(QWidget):
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange:
             self._paint()
+
+
+def _number(value: float) -> str:
+    """Four digits, and no power of ten for what people count."""
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}".replace("-", "−")
 
 
 def _span(values: np.ndarray) -> tuple[float, float]:

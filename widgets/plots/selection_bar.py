@@ -99,9 +99,12 @@ class SelectionBar(QWidget):
         for button in (*self._buttons.values(), self._clear):
             button.setEnabled(bool(state.text))
         self.roles.setEnabled(bool(state.roles) and not state.why_no_roles)
-        dropped = sum(r.is_dropped for r in state.roles)
-        self.roles.setText(f"Mask by role ({dropped} dropped)…" if dropped else "Mask by role…")
-        self.roles.setToolTip(state.why_no_roles or "Leave the weights of a role out of the merge, or keep them.")
+        dropped = [plain(r.title, 60) for r in state.roles if r.is_dropped]
+        self.roles.setText(f"Mask by role ({len(dropped)} dropped)…" if dropped else "Mask by role…")
+        gone = f"\nLeft out now: {'; '.join(dropped)}." if dropped else ""
+        hint = f"Leave the weights of a role out of the merge, in all layers, or keep them.{gone}"
+        self.roles.setToolTip(tip(state.why_no_roles or hint))
+        self.roles.setAccessibleDescription(state.why_no_roles or hint)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Shorten the words anew."""

@@ -242,7 +242,9 @@ def with_unit(name: str, unit: str) -> str:
 
 
 def legible(cell: str) -> str:
-    """A number with the sign of a keyboard; any other text as it is."""
+    """A number with the sign of a keyboard, nothing for the dash of no number; any other text as it is."""
+    if cell == "–":
+        return ""
     plain = cell.replace("−", "-")
     try:
         float(plain)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from PySide6.QtCore import QLocale, Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QSizePolicy, QStackedWidget, QVBoxLayout, QWidget
 
-from widgets.common.pieces import CalmComboBox, CalmDoubleSpinBox, CalmSpinBox, WrappedLabel, labelled, push, row
+from widgets.common.pieces import CalmComboBox, CalmDoubleSpinBox, CalmSpinBox, Mark, WrappedLabel, labelled, push, row
 from widgets.common.text import PlainLabel, plain
 from widgets.panels.task_pick import TaskPick
 from widgets.plots.sweep_state import Pairs, Quantity, Span, SweepState, SweepWish
 
 _NONE = ""
 _MOST_STEPS = 32
+_LETTERS = 34
+"""Of a name in a list: what there is room for, so that its end is seen, too."""
 
 
 class NumberBox(CalmDoubleSpinBox):
@@ -75,7 +77,7 @@ class SpanFields(QWidget):
         before, self._known = self._known.get(now), known
         none = [(_NONE, "nothing: one number only")] if self._optional else []
         keep = now if now in known or (self._optional and self.combo.count() and not now) else chosen
-        self.combo.set_choices([*none, *((q.id, plain(q.label, 60)) for q in quantities)], keep)
+        self.combo.set_choices([*none, *((q.id, plain(q.label, _LETTERS)) for q in quantities)], keep)
         if before is None or known.get(keep) != before:
             self._offer()
 
@@ -134,7 +136,7 @@ class SweepForm(QWidget):
         self.tasks, self.rows = TaskPick(), CalmSpinBox()
         self.run = push("Run", name="sweep-run", primary=True)
         self.pause, self.stop = push("Pause", name="sweep-pause"), push("Stop", name="sweep-stop")
-        self.status = WrappedLabel("", "dim", wrap=True)
+        self.status, self.mark = WrappedLabel("", "dim", wrap=True), Mark("error", "")
         self.steps.setRange(2, 12)
         self.steps.setValue(4)
         self.total.setValue(3.0)
@@ -171,7 +173,11 @@ class SweepForm(QWidget):
         layout.addLayout(row(labelled("&On", self.tasks), self.tasks, self.rows, PlainLabel("rows each", "dim")))
         self.rows.setAccessibleName("Validation rows of each task")
         layout.addLayout(row(self.run, self.pause, self.stop, None, self._size))
-        layout.addWidget(self.status)
+        self.mark.hide()
+        line = row(self.mark, self.status)
+        line.setStretch(1, 1)
+        line.setAlignment(self.mark, Qt.AlignmentFlag.AlignTop)
+        layout.addLayout(line)
         layout.addStretch(1)
 
     def _connect(self) -> None:
@@ -223,6 +229,7 @@ class SweepForm(QWidget):
         self.pause.setText("Go on" if state.phase == "paused" else "Pause")
         self.stop.setEnabled(running)
         self.status.setText(state.status or state.reason)
+        self.mark.setVisible(state.is_wrong)
         for field in (self.form, self.pages, self.tasks, self.rows):
             field.setEnabled(not running)
         self._count()
@@ -231,7 +238,7 @@ class SweepForm(QWidget):
         ids = [key for key, _ in experts]
         for index, combo in enumerate(self.corners):
             now = str(combo.currentData() or "")
-            combo.set_choices([(key, plain(name, 40)) for key, name in experts],
+            combo.set_choices([(key, plain(name, _LETTERS)) for key, name in experts],
                               now if now in ids else (ids[index] if index < len(ids) else ""))  # fmt: skip
 
     def _show_wish(self, wish: SweepWish) -> None:

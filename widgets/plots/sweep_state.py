@@ -91,6 +91,7 @@ class SweepState:
         rows: Rows offered at first.
         phase: Whether it runs.
         status: One sentence on how far it is.
+        is_wrong: Whether the status is about something that went wrong.
         reason: Why it cannot run; "" if it can.
         shown: "grid", "lines" or "triangle".
         measures: (id, title) of what the colours can show.
@@ -109,6 +110,7 @@ class SweepState:
     rows: int = 64
     phase: Phase = "idle"
     status: str = ""
+    is_wrong: bool = False
     reason: str = ""
     shown: str = "grid"
     measures: Pairs = ()

@@ -71,6 +71,7 @@ class Points:
         y_label: What goes up.
         low: Value at the lower end of the colours.
         high: Value at the upper end.
+        unit: Of the values: "%" for shares of 1.
         meaning: One sentence.
         empty: What to do when there is nothing to show.
         twin: The same as a table.
@@ -89,6 +90,7 @@ class Points:
     y_label: str = ""
     low: float = 0.0
     high: float = 1.0
+    unit: str = ""
     meaning: str = ""
     empty: str = "Choose what to sweep and press Run."
     twin: Table = NO_TABLE

@@ -182,6 +182,10 @@ class UpSetView(QWidget):
                 self.combinationChosen.emit(self._shown[column])
         return False
 
+    def pose(self, is_posing: bool) -> None:
+        """Hide the cursor while a picture is taken."""
+        self._cursor.setVisible(not is_posing)
+
     def sentence(self, column: int) -> str:
         """A combination in words."""
         bits = self._shown[column]
