@@ -9,7 +9,6 @@ import shutil
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +76,10 @@ def pick_device(wanted: str) -> str:
 
 def _may_have_cuda() -> bool:
     """Whether torch could find a CUDA device: what can be told without loading it, which takes seconds."""
-    with suppress(PackageNotFoundError):
-        if version("torch").endswith("+cpu"):
+    import importlib.metadata
+
+    with suppress(importlib.metadata.PackageNotFoundError):
+        if importlib.metadata.version("torch").endswith("+cpu"):
             return False
     drivers = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, that of Windows for Linux, AMD's
     return sys.platform != "linux" or any(map(os.path.exists, drivers))

@@ -18,6 +18,7 @@ from typing import Any
 
 from engine.errors import FileProblem, NotSafetensors
 from engine.files import strict_json
+from engine.files.buffers import page_aligned
 from engine.files.opening import read_small
 from engine.files.text import printable
 from engine.progress import Progress
@@ -67,7 +68,7 @@ def file_hashes(files: Sequence[Path], progress: Progress) -> dict[str, str]:
 
 
 def _file_hash(file: Path, progress: Progress) -> str:
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(_PIECE))
+    digest, buffer = hashlib.sha256(), page_aligned(_PIECE).data
     with file.open("rb", buffering=0) as stream:
         while got := stream.readinto(buffer):
             progress.check()

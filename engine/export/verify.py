@@ -16,6 +16,7 @@ from engine.export.manifest import MANIFEST_NAME, read_manifest
 from engine.export.shards import header_bytes, root_of
 from engine.export.tree import ALGORITHM, BLOCK, HEX, block_count, block_size
 from engine.files import strict_json
+from engine.files.buffers import page_aligned
 from engine.files.checkpoint import open_checkpoint
 from engine.files.folder import weight_files
 from engine.files.header import read_header
@@ -222,7 +223,7 @@ def _check_tensor(info: TensorInfo, leaves: str | None, progress: Progress, whol
         return
     descriptor, _ = open_regular(info.file)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        buffer = memoryview(bytearray(min(BLOCK, max(1, info.size_bytes))))
+        buffer = page_aligned(min(BLOCK, max(1, info.size_bytes))).data
         for block in range(block_count(info.size_bytes)):
             progress.check()
             part = buffer[: block_size(info.size_bytes, block)]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from engine.errors import Changed, FileProblem, Truncated, WriteProblem
 from engine.files import strict_json
+from engine.files.buffers import page_aligned
 from engine.files.durable import write_durably
 from engine.files.model import Checkpoint, FileStamp
 from engine.files.opening import open_regular, read_small, stamp_of
@@ -200,7 +201,7 @@ def _file_hash(stamp: FileStamp, progress: Progress) -> tuple[str, FileStamp, Fi
     where = printable(stamp.path, 400)
     descriptor, now = open_regular(stamp.path)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        buffer = memoryview(bytearray(min(_CHUNK, max(1, left))))
+        buffer = page_aligned(min(_CHUNK, max(1, left))).data
         while left and now == stamp:
             progress.check()
             try:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, prod
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 
+from engine.files.buffers import page_aligned
 from engine.merge.plan import Plan
 from engine.steps.ops import Array, is_host
 
@@ -63,11 +64,11 @@ class HostMemory:
     def floats(self, *shape: int, wide: bool = False) -> Any:
         """See `Memory`; a plan that suits has no float64."""
         assert not wide
-        return np.empty(shape, np.float32)
+        return page_aligned(4 * prod(shape)).view(np.float32).reshape(shape)
 
     def room(self, count: int) -> Bytes:
         """See `Memory`."""
-        return np.empty(count, np.uint8)
+        return page_aligned(count)
 
     def direct(self, floats: Any, dtype: str) -> Bytes | None:
         """See `Memory`."""
