@@ -53,7 +53,8 @@ def killed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a kill at this moment leaves in the home folder: the next start finds a copy of it."""
     home = session.file.parent
     copy = home.with_name(f"{home.name} after the kill")  # as deep as it was: paths in projects are relative
-    shutil.copytree(session.file.parent, copy, ignore=shutil.ignore_patterns("*.lock"))
+    passing = shutil.ignore_patterns("*.lock", "*.partial")  # files that may be gone before they are copied
+    shutil.copytree(home, copy, ignore=passing)
     monkeypatch.setenv("MIXDOWN_HOME", str(copy))
 
 
