@@ -9,6 +9,8 @@ from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from engine.files.model import ITEM_BYTES
 from engine.merge import forks
 from engine.merge.compute import Computer, call_statistic
@@ -223,6 +225,7 @@ class _Run:
                 note = away.do(unit, self._write, self._progress.check)
         self._noted.append(note)
 
+    @np.errstate(all="ignore")  # what overflows is found in the result and told with its place
     def _computed(self, unit: Unit, write: forks.Write) -> str:
         """Compute a unit; returns the note of its statistics, if it has some of its own."""
         job = unit[0]

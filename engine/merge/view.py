@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import TypeVar
 
+import numpy as np
+
 from engine.merge.crew import Crew
 from engine.merge.load import Loader
 from engine.merge.plan import TensorJob
@@ -67,6 +69,7 @@ class ModelView:
     def map(self, function: Callable[[Chunk], R]) -> Iterator[R]:
         """Apply `function` to every chunk; results come in chunk order."""
 
+        @np.errstate(all="ignore")  # numbers that are not finite are found and told with their place
         def work(span: tuple[TensorJob, int, int]) -> R:
             self._progress.check()
             result = function(self._loader.load(*span))

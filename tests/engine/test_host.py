@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine.errors import NotFinite
 from engine.merge import run
 from engine.merge.inputs import open_inputs
 from engine.merge.memory import HOST, home, suits_host
@@ -116,3 +117,25 @@ for method, arguments in {commands!r}.items():
     assert done.returncode == 0, done.stderr
     for method in ABLE:
         assert load_file(tmp_path / "out" / method / "model.safetensors")["matrix"].isfinite().all(), method
+
+
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties", "dare_linear", "slerp"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 3e38])
+def test_numpy_refuses_what_is_not_finite_in_the_same_words(
+    method: str, bad: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(models(tmp_path, torch.bfloat16, find(method).max_experts or 3), method=method)
+    state = load_file(tmp_path / "m1.safetensors")
+    state["matrix"].view(-1)[BLOCKS // 2] = bad
+    save_file(state, tmp_path / "m1.safetensors")
+    own = (("scale", 5.0),) if method != "slerp" else ()
+    plan = make_plan(replace(recipe, params=own), open_inputs(recipe))
+    if bad == 3e38 and method == "slerp":
+        return  # a mean of two does not overflow
+    said = []
+    for where in (HOST, "cpu"):
+        monkeypatch.setattr(run, "home", lambda plan, device, where=where: where)
+        with pytest.raises(NotFinite) as caught:
+            merged_state(plan, threads=1)
+        said.append((caught.value.message.partition("(")[0], caught.value.where, caught.value.hint))
+    assert said[0] == said[1] and said[0][1] == "matrix"
