@@ -10,7 +10,7 @@ from typing import Literal
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication, QFileDialog
 
-from app import quiet
+from app import collector, quiet
 from app.adding import Adding, plural
 from app.demo import demo_recipe
 from app.desk_controller import DeskController
@@ -47,6 +47,7 @@ class Desk(DeskParts):
     def __init__(self, app: QApplication) -> None:
         super().__init__()
         self.app = app
+        collector.install(app)
         self.workspace = Workspace(self)
         self._theme = self.workspace.settings.theme
         use_theme(app, self._theme)

@@ -239,6 +239,7 @@ class JobRunner(QObject):
                 self._running[lane].remove(job)
                 self._ready.notify_all()
             self._send(job)
+            del job  # what it holds of the window is never let go of by this thread
 
     def _next(self, lane: Lane) -> Job | None:
         """The first waiting job that may start: two file threads always stay free for what the user asks."""

@@ -1,24 +1,73 @@
-"""The garbage collector, kept out of the window's way while libraries are loaded.
+"""The garbage collector: out of the window's way while libraries are loaded, and in one thread only.
 
 Python's full collection visits every object there is and lets no other thread run meanwhile. Loading a library
 makes hundreds of thousands of objects that live as long as the process, and sets such collections off: with torch
 in memory one of them stops the window for most of a second. Nothing of what is loaded is ever garbage.
+
+Automatic collection runs in whichever thread happens to make an object. A closed panel is a cycle of Qt objects, and
+a worker that came upon it would end them in its own thread: their timers stay known to the event loop, and the next
+tick calls into freed memory. A process with a window therefore takes collection over (`take_over`) and collects where
+Qt lives (`collect`, called by `app.collector`).
 """
 
 from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 STARTING = "start"
 """Holds collections back from the start of the process until the window is there."""
 
+YOUNG = 700
+"""New objects after which the young ones are looked through, as Python itself does."""
+OLDER = 10
+"""Collections of one age after which the next age is looked through as well."""
+SHARE = 100
+"""A full collection takes at most this part of the time: after one, nothing for so many times as long as it took."""
+LEAST_S = 5.0
+"""No two full collections within this time."""
+
 _lock = threading.Lock()
 _holders: set[str] = set()
 _was_on = True
 _settled: set[str] = set()
+_taken = False
+_full_after = 0.0
+
+
+def take_over() -> None:
+    """From now on nothing is collected but by `collect`."""
+    global _taken
+    with _lock:
+        _taken = True
+        gc.disable()
+
+
+def collect(*, calm: bool = True) -> int:
+    """Collect what is due, in the calling thread; nothing while somebody holds collection back.
+
+    Args:
+        calm: Whether there is time for a full collection; without it only the younger objects are looked through.
+
+    Returns:
+        The oldest age that was looked through (0, 1 or 2), -1 for none.
+    """
+    global _full_after
+    young, middle, old = gc.get_count()
+    if _holders or young <= YOUNG:
+        return -1
+    age = 0 if middle < OLDER else 1
+    started = time.monotonic()
+    if age == 1 and old >= OLDER and calm and started >= _full_after:
+        age = 2
+    gc.collect(age)
+    if age == 2:
+        ended = time.monotonic()
+        _full_after = ended + max(LEAST_S, SHARE * (ended - started))
+    return age
 
 
 def hold(who: str) -> None:
@@ -41,7 +90,7 @@ def release(who: str) -> None:
         if who not in _holders:
             return
         _holders.remove(who)
-        if not _holders and _was_on:
+        if not _holders and _was_on and not _taken:
             gc.enable()
 
 

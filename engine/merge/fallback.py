@@ -128,7 +128,8 @@ def _tried(
 ) -> MergeReport:
     """One attempt; a later one first gives back what the one before held."""
     if failed:
-        gc.collect()
+        if gc.isenabled():  # else this process has a window, whose objects end in its own thread only
+            gc.collect()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             try:

@@ -138,8 +138,9 @@ def test_another_model_leaves_the_method_menu_alone(mixed: Desk) -> None:
 
 
 @pytest.fixture
-def collecting() -> Iterator[None]:
-    """Automatic collection as it is, whatever happens."""
+def collecting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Automatic collection, as in a process without a window."""
+    monkeypatch.setattr(quiet, "_taken", False)
     was = gc.isenabled()
     gc.enable()
     yield
