@@ -297,13 +297,15 @@ class Loader:
         span = Span(job.name, start, stop, job.shape, supply.keys, supply.names, self.plan.recipe.seed, supply.twin)
         return Chunk(span, rows[0], tuple(rows[1 : 1 + len(job.used)]), job.weights)
 
-    def sample(self, job: TensorJob, start: int, stop: int, stride: int) -> tuple[Array, ...]:
-        """Every stride-th number of the used experts' task vectors (or weights) in a span; arguments as for `load`."""
+    def sample(self, job: TensorJob, stride: int) -> tuple[Array, ...] | None:
+        """Every stride-th number of the used experts' task vectors (or weights) of a kept tensor; None for another."""
         held = self._held(job)
-        if held is None or held.rows is not None:
-            return tuple(x[::stride] for x in self.load(job, start, stop).deltas)
-        rows = [self.memory.floats(-(-(stop - start) // stride)) for _ in range(1 + len(job.used))]
-        self._assemble(job, rows, lambda row, source: self._widen(row, source, held, slice(start, stop, stride)))
+        if held is None:
+            return None
+        if held.rows is not None:
+            return tuple(held.rows[1 : 1 + len(job.used), ::stride])
+        rows = [self.memory.floats(-(-job.numel // stride)) for _ in range(1 + len(job.used))]
+        self._assemble(job, rows, lambda row, source: self._widen(row, source, held, slice(None, None, stride)))
         return tuple(rows[1:])
 
     def _held(self, job: TensorJob) -> _Held | None:

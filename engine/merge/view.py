@@ -86,12 +86,17 @@ class ModelView:
         return self._crew.map(self._spans(), work)
 
     def sample(self, stride: int) -> Iterator[tuple[Array, ...]]:
-        """Every stride-th element of all task vectors of each chunk, in order."""
+        """Every stride-th element of all task vectors: of a kept tensor at once, else of each chunk, in order."""
         for job in self._jobs:
-            self._loader.keep(job)
-        for span in self._spans():
             self._progress.check()
-            yield self._loader.sample(*span, stride)
+            self._loader.keep(job)
+            kept = self._loader.sample(job, stride)
+            if kept is not None:
+                yield kept
+                continue
+            for span in spans(job, self._loader.chunk):
+                self._progress.check()
+                yield tuple(x[::stride] for x in self._loader.load(*span).deltas)
 
     def recall(self, make: Callable[[], tuple[Sketch, ...] | None]) -> tuple[Sketch, ...] | None:
         """Sketches of all experts' task vectors: remembered ones if the files are the same, else by `make`."""

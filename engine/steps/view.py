@@ -102,7 +102,7 @@ class View(Protocol):
         """Apply `function` to every chunk on worker threads; results come in chunk order."""
 
     def sample(self, stride: int) -> Iterator[Sequence[Array]]:
-        """Every stride-th element of all task vectors of each chunk, in order: T arrays for each chunk."""
+        """Every stride-th element of all task vectors, in order and in one or more pieces: T arrays for each piece."""
 
     def recall(self, make: Callable[[], tuple[Sketch, ...] | None]) -> tuple[Sketch, ...] | None:
         """The sketches of all task vectors from an earlier pass over the same models, or by `make` now."""
