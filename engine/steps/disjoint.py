@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from engine.steps import ops
 from engine.steps.ops import Array
@@ -80,10 +83,10 @@ def _average(chosen: Sequence[Array], how: Merge, weights: Sequence[float]) -> A
     merged = total(chosen)
     if how == "sum":
         return merged
-    if how != "weighted" and len(chosen) < _MOST_COUNTED:
-        merged /= ops.counts_of_nonzero(chosen)  # where nobody is the sum is 0
+    factors = tuple(weights) if how == "weighted" else (1.0,) * len(chosen)
+    if _can_be_counted(factors, wide=ops.is_wide(merged)):
+        merged /= ops.times(ops.counts_of_nonzero(chosen), factors[0])  # where nobody is the sum is 0
         return merged
-    factors = weights if how == "weighted" else [1.0] * len(chosen)
     divisor, one = ops.differs(chosen[0], 0, out=ops.empty_like(merged)), ops.empty_like(merged)
     if factors[0] != 1:
         divisor *= factors[0]
@@ -98,6 +101,15 @@ def _average(chosen: Sequence[Array], how: Merge, weights: Sequence[float]) -> A
         ops.fill_where(divisor, abs(divisor) < _NOTHING, 1)
     merged /= divisor
     return merged
+
+
+@lru_cache(maxsize=64)
+def _can_be_counted(factors: tuple[float, ...], *, wide: bool) -> bool:
+    """Whether a divisor is a number of experts times their common coefficient, in all bits of adding it up."""
+    if len(set(factors)) > 1 or factors[0] < _NOTHING or len(factors) >= _MOST_COUNTED:
+        return False
+    each = np.full(len(factors), factors[0], np.float64 if wide else np.float32)
+    return bool(np.all(np.cumsum(each, dtype=each.dtype) == each * np.arange(1, len(each) + 1, dtype=each.dtype)))
 
 
 def _largest(kept: Sequence[Array], sign: Array | None) -> Array:

@@ -110,9 +110,12 @@ def at_least(x: Any, least: float, out: Any) -> Array:
 
 
 def positive_part(x: Any, out: Any) -> Array:
-    """The array where it is above 0, else +0, written to `out`."""
-    if is_host(x):
-        return np.add(np.maximum(x, _full(x, 0.0), out=out), 0, out=out)  # the maximum of two zeros may be -0
+    """The array where it is above 0, else +0, written to `out`; no element may be NaN."""
+    if is_host(x):  # as integers every number below +0 is negative, and the larger one is found faster
+        kind = np.int64 if is_wide(x) else np.int32
+        bits = x.view(kind)
+        np.maximum(bits, _full(bits, 0), out=out.view(kind))
+        return out
     return _torch().clamp_min(x, 0, out=out).add_(0)
 
 

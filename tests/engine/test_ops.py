@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.steps import ops, order, pointwise
+from engine.steps import disjoint, ops, order, pointwise
 
 VALUES = np.array([0.0, -0.0, 1e-45, -1e-45, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 3e38, -3e38])
 KINDS = (np.float32, np.float64)
@@ -52,3 +52,38 @@ def test_choices_among_experts(weights: tuple[float, ...]) -> None:
     assert same(pointwise.lower_median(list(drawn), weights), pointwise.lower_median(tensors, weights))
     assert same(pointwise.loudest(list(drawn), weights), pointwise.loudest(tensors, weights))
     assert same(pointwise.near_share(drawn[0], 0.3, 1e-6), pointwise.near_share(tensors[0], 0.3, 1e-6))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_positive_part_has_no_negative_zero(kind: type) -> None:
+    x = np.concatenate([VALUES, [np.inf, -np.inf]]).astype(kind)
+    found = ops.positive_part(x, out=np.empty_like(x))
+    assert same(found, ops.positive_part(torch.from_numpy(x), out=torch.empty(len(x), dtype=torch.from_numpy(x).dtype)))
+    assert not np.signbit(found).any() and found[-2] == np.inf
+
+
+def test_dividing_by_a_count_gives_the_bits_of_adding_coefficients_up() -> None:
+    """Equal coefficients are counted where that is the same; by hand: one after the other, as for unequal ones."""
+    rng, counted = np.random.default_rng(5), 0
+    for kind, factor in [
+        (k, f) for k in KINDS for f in (0.3, 0.1, 1.0, 1 / 3, 0.7, 2.5, 1e-8, 1e-9, -0.5, *rng.random(20).tolist())
+    ]:
+        for experts in (1, 2, 3, 5, 9):
+            chosen = [np.abs(rng.normal(size=400)).astype(kind) * (rng.random(400) < 0.5) for _ in range(experts)]
+            chosen = [x.astype(kind) for x in chosen]
+            divisor = np.zeros(400, kind)
+            for x in chosen:
+                divisor += (x != 0).astype(kind) * kind(factor)
+            divisor = (
+                np.maximum(divisor, kind(1e-8)) if factor >= 1e-8 else np.where(abs(divisor) < 1e-8, kind(1), divisor)
+            )
+            total = chosen[0].copy()
+            for x in chosen[1:]:
+                total += x
+            ones, weights = np.ones(400, kind), [factor] * experts
+            found = disjoint.merge([x.copy() for x in chosen], ones, "weighted", weights, decided=True)
+            assert found.tobytes() == (total / divisor).tobytes(), (kind, factor, experts)
+            tensors = [torch.from_numpy(x) for x in chosen]
+            assert same(found, disjoint.merge(tensors, torch.from_numpy(ones), "weighted", weights, decided=True))
+            counted += disjoint._can_be_counted(tuple(weights), wide=kind is np.float64)
+    assert counted > 100  # the shorter way was gone
