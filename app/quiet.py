@@ -15,7 +15,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 STARTING = "start"
@@ -23,11 +23,13 @@ STARTING = "start"
 
 YOUNG = 700
 """New objects after which the young ones are looked through, as Python itself does."""
-OLDER = 10
-"""Collections of one age after which the next age is looked through as well."""
-SHARE = 100
+OLDER = 4
+"""Collections of the young after which those that were left are looked through as well; Python's are smaller."""
+OLDEST = 10
+"""Such collections after which all objects are."""
+SHARE = 200
 """A full collection takes at most this part of the time: after one, nothing for so many times as long as it took."""
-LEAST_S = 5.0
+LEAST_S = 30.0
 """No two full collections within this time."""
 
 _lock = threading.Lock()
@@ -46,11 +48,11 @@ def take_over() -> None:
         gc.disable()
 
 
-def collect(*, calm: bool = True) -> int:
+def collect(calm: Callable[[], bool] = lambda: True) -> int:
     """Collect what is due, in the calling thread; nothing while somebody holds collection back.
 
     Args:
-        calm: Whether there is time for a full collection; without it only the younger objects are looked through.
+        calm: Whether there is time for a full collection, asked when one is due; else it waits.
 
     Returns:
         The oldest age that was looked through (0, 1 or 2), -1 for none.
@@ -61,7 +63,7 @@ def collect(*, calm: bool = True) -> int:
         return -1
     age = 0 if middle < OLDER else 1
     started = time.monotonic()
-    if age == 1 and old >= OLDER and calm and started >= _full_after:
+    if age == 1 and old >= OLDEST and started >= _full_after and calm():
         age = 2
     gc.collect(age)
     if age == 2:
