@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from engine.files.header import read_header
 from engine.merge.fallback import merge
 from engine.merge.plan import Plan
 from engine.merge.sink import Sink
-from engine.progress import Progress, Silent
+from engine.progress import Checked, Progress, Silent
 
 __all__ = ["ExportOptions", "Exported", "export"]
 
@@ -115,13 +116,12 @@ class _Export:
             beside: dict[str, bytes] = {} if self._is_file else self._write_beside(folder, shards)
             fill(writer)
             roots = writer.seal()
-            if not self._is_file:  # hashed while the disk takes the bytes
-                beside |= self._write_manifest(folder, shards, roots, beside)
-            writer.finish(self._progress)
+            if self._is_file:
+                self._proved(folder, shards, writer, self._progress)
+            else:
+                whole = self._hashed(folder, shards, writer)
+                beside |= self._write_manifest(folder, shards, roots, whole, beside)
             sync_folder(folder)
-            if self._options.verify:
-                self._check_headers(folder, shards)
-                writer.check_samples(self._progress)
         sizes = {**{shard.name: shard.size for shard in shards}, **{name: len(data) for name, data in beside.items()}}
         if self._options.format == "safetensors":
             return sizes
@@ -146,10 +146,29 @@ class _Export:
             write_file(folder / name, data)
         return files
 
+    def _proved(self, folder: Path, shards: tuple[Shard, ...], writer: WeightWriter, progress: Progress) -> None:
+        """Wait until the disk has everything, then have it give some of it back."""
+        writer.finish(progress)
+        if self._options.verify:
+            self._check_headers(folder, shards)
+            writer.check_samples(progress)
+
+    def _hashed(self, folder: Path, shards: tuple[Shard, ...], writer: WeightWriter) -> dict[str, str]:
+        """The SHA-256 of every weight file, taken while the disk takes the bytes and gives some back."""
+        with ThreadPoolExecutor(1, "prove") as pool:
+            proved = pool.submit(self._proved, folder, shards, writer, Checked(self._progress))
+            whole = file_hashes([folder / shard.name for shard in shards], self._progress)
+            proved.result()
+        return whole
+
     def _write_manifest(
-        self, folder: Path, shards: tuple[Shard, ...], roots: Mapping[str, str], beside: Mapping[str, bytes]
+        self,
+        folder: Path,
+        shards: tuple[Shard, ...],
+        roots: Mapping[str, str],
+        whole: Mapping[str, str],
+        beside: Mapping[str, bytes],
     ) -> dict[str, bytes]:
-        whole = file_hashes([folder / shard.name for shard in shards], self._progress)
         weights = {s.name: (s.size, roots[s.name], whole[s.name]) for s in shards}
         data = manifest_json(weights, beside, self._provenance.get("sources"))
         write_file(folder / MANIFEST_NAME, data)

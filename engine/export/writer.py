@@ -124,6 +124,7 @@ class WeightWriter:
                 progress.check()
                 if number not in handles:
                     handles[number] = _reopen(self._folder / self._shards[number].name)
+                _forget(handles[number], offset, size)
                 if _sum_at(handles[number], offset, size) != expected:
                     raise WriteProblem(
                         f"The disk gives back other bytes than were written (near byte {offset:,}).",
@@ -160,6 +161,7 @@ class WeightWriter:
         self._flusher.abandon(descriptors)
 
 
+_PAGE = 1 << 16  # the largest that systems have
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -318,12 +320,15 @@ def _spread(jobs: list[int]) -> list[int]:
 
 
 def _reopen(path: Path) -> int:
-    """Open for reading, past the cache where the system can be asked to drop it."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+
+def _forget(descriptor: int, offset: int, size: int) -> None:
+    """Where the system can be asked to, have it read these bytes from the disk again; the rest may be in use."""
     if hasattr(os, "posix_fadvise"):
+        first = offset // _PAGE * _PAGE  # only whole pages are dropped
         with suppress(OSError):
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    return descriptor
+            os.posix_fadvise(descriptor, first, offset + size + _PAGE - first, os.POSIX_FADV_DONTNEED)
 
 
 def _sum_at(descriptor: int, offset: int, size: int) -> int:
