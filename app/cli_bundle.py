@@ -100,15 +100,16 @@ def command_restore(arguments: argparse.Namespace) -> int:
     from engine.bundle.restore import restore
     from engine.export.options import ExportOptions
     from engine.files.checkpoint import open_checkpoint
-    from engine.files.hashing import HashCache
+    from engine.files.hashing import HashCache, content_hash
 
     token, bundle = cli_commands.cancellable(), open_bundle(Path(arguments.bundle))
     base = open_checkpoint(Path(arguments.base)) if arguments.base else None
+    hashes = HashCache(places.hash_cache_file())
     options = ExportOptions(card=not arguments.no_card, replace=arguments.replace)
     with output.progress_line(token, quiet=arguments.json):
         done = restore(
             bundle, arguments.task, Path(arguments.out), base=base, progress=token, threads=arguments.threads or None,
-            options=options, cache=HashCache(places.hash_cache_file()),
+            options=options, cache=hashes, sha256=content_hash(bundle.checkpoint, token, hashes),
         )  # fmt: skip
     if arguments.json:
         output.print_json(output.exported_json(done, {}))

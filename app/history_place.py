@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -110,12 +111,14 @@ class Backups(QObject):
     def back_up(self) -> Future[object]:
         """Make a backup in the history's thread if it is time for one; a problem is said once."""
         future: Future[object] = recording.recorder().submit(lambda history: history.back_up())
+        here = weakref.ref(self)  # the history's thread keeps what it was given for a while
 
         def done(future: Future[object]) -> None:
             error = future.exception()
             if isinstance(error, MixdownError):
                 with suppress(RuntimeError):  # the window is gone
-                    self._failed.emit(f"No backup of the history could be made: {error.message}")
+                    if (there := here()) is not None:
+                        there._failed.emit(f"No backup of the history could be made: {error.message}")
 
         future.add_done_callback(done)
         return future

@@ -3,6 +3,9 @@
 Work is a plain function of a `Token` (progress, pause, cancel); results come back on the GUI thread.
 Two jobs with the same key never both count: the newest wins, the older is cancelled and its result
 dropped. Background jobs make room for jobs the user asked for and start again afterwards.
+
+What a job's functions hold of the window must not end in a worker: a Qt object that is freed there leaves timers and
+events behind that the event loop still knows. A worker therefore never is the last to hold a job, nor the runner.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -35,6 +39,7 @@ NICE = 10
 STOP_S = 2.2
 """How long the end waits for workers; what cannot be stopped (loading a library) must not hold it for 3 s."""
 FINISHED: frozenset[State] = frozenset({"done", "failed", "cancelled"})
+_STUCK: list[QObject] = []
 
 
 @dataclass(eq=False)
@@ -85,11 +90,12 @@ class JobRunner(QObject):
 
     jobsChanged = Signal()
     jobFinished = Signal(object)
-    _arrived = Signal(object)
+    _arrived = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.jobs: list[Job] = []
+        self._ended = deque[Job]()  # one for each `_arrived` under way; the GUI thread takes them out
         self._numbers = itertools.count(1)
         self._waiting: dict[Lane, list[Job]] = {"heavy": [], "files": []}
         self._running: dict[Lane, list[Job]] = {"heavy": [], "files": []}
@@ -173,7 +179,8 @@ class JobRunner(QObject):
             if job in self._waiting[job.lane]:
                 self._waiting[job.lane].remove(job)
                 job.state = "cancelled"
-                self._arrived.emit(job)
+                self._ended.append(job)
+                self._arrived.emit()
 
     def cancel_key(self, key: str) -> None:
         """Cancel whatever runs or waits under a key and drop its result."""
@@ -215,6 +222,8 @@ class JobRunner(QObject):
         for thread in self._threads:
             thread.join(max(0.0, limit - time.monotonic()))
         self._ticker.stop()
+        if self.is_alive:
+            _STUCK.append(self)  # for good: else the thread that hangs would be the last to hold it
         return not self.is_alive
 
     @property
@@ -237,9 +246,10 @@ class JobRunner(QObject):
             self._run(job)
             with self._ready:
                 self._running[lane].remove(job)
+                self._ended.append(job)
+                del job  # before the GUI thread hears of it, and lets it go
                 self._ready.notify_all()
-            self._send(job)
-            del job  # what it holds of the window is never let go of by this thread
+            self._tell()
 
     def _next(self, lane: Lane) -> Job | None:
         """The first waiting job that may start: two file threads always stay free for what the user asks."""
@@ -249,9 +259,9 @@ class JobRunner(QObject):
         full = lane == "files" and busy >= READERS
         return next((job for job in self._waiting[lane] if not (full and job.background)), None)
 
-    def _send(self, job: Job) -> None:
+    def _tell(self) -> None:
         try:
-            self._arrived.emit(job)
+            self._arrived.emit()
         except RuntimeError:  # the window is gone
             self._stopping = True
 
@@ -276,7 +286,8 @@ class JobRunner(QObject):
             job.state = "failed"
         job.elapsed_s = time.monotonic() - job.started
 
-    def _on_arrived(self, job: Job) -> None:
+    def _on_arrived(self) -> None:
+        job = self._ended.popleft()
         if not job.dropped:
             if job.state == "done" and job.done is not None:
                 job.done(job.result)

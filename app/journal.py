@@ -29,6 +29,9 @@ RETRY_S = 2.0
 """After a failed write (a full disk); the changes wait in memory."""
 COMPACT_BYTES = 512 << 10
 """A longer journal becomes a new base file."""
+_STUCK: list[Journal] = []
+"""Whose threads did not end in time: these must not be the last to hold a journal, and with it the session."""
+
 FORMAT = 1
 """Of the records; said in the first line of a journal, as it may be read by another version of Mixdown."""
 MOST_BYTES = 16 << 20
@@ -256,6 +259,8 @@ class Journal:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(1.0)
+            if self._thread.is_alive():  # on a disk that hangs
+                _STUCK.append(self)
             self._thread = None
 
     def _run(self) -> None:

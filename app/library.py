@@ -83,7 +83,7 @@ class Library(QObject):
         """
         path = str(checkpoint.path)
         old = self._entries[path].checkpoint if path in self._entries else None
-        changed = old is not None and old.stamps != checkpoint.stamps
+        changed = old is not None and _state(old) != _state(checkpoint)
         self._entries[path] = Entry(path, "ready", checkpoint, layout)
         self._drop_checks(path)
         if changed:
@@ -171,6 +171,11 @@ class Library(QObject):
 
         self._runner.submit(f"Checking the weights of {checkpoint.name}", work, lane="files", key=f"read {path}",
                             done=done, failed=lambda error: self._failed(path, error), background=True)  # fmt: skip
+
+
+def _state(checkpoint: Checkpoint) -> tuple[object, ...]:
+    """What the files were when they were opened; one that was written into may have got its old time again."""
+    return checkpoint.stamps, tuple(stamp.ctime_ns for stamp in checkpoint.stamps)
 
 
 Opened = list[tuple[Checkpoint, Layout]]

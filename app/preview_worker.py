@@ -159,7 +159,7 @@ class Evaluator:
         return self._doing[op](args, token)
 
     def _read(self, args: Plain) -> tuple[Any, Inputs]:
-        """The recipe and its models, opened from their headers unless they are those of the last request."""
+        """The recipe and its models, opened unless they are, untouched, those of the last request."""
         from app.export_job import stamps_of
         from app.workbench import open_recipe
         from engine.recipe.project import from_json
@@ -168,7 +168,7 @@ class Evaluator:
         refs = (recipe.base, *recipe.experts)
         named = tuple((ref.path, ref.name) for ref in refs if ref is not None)
         key = named, repr(args["recipe"].get("stack")), args["stamps"]
-        if self._inputs is None or self._inputs[0] != key:
+        if self._inputs is None or self._inputs[0] != key or _is_touched(self._inputs[1]):
             inputs = open_recipe(recipe).inputs
             if [list(stamp) for stamp in stamps_of(inputs)] != args["stamps"]:
                 raise Changed("A model's file was changed since it was put on the desk.",
@@ -240,3 +240,10 @@ class Evaluator:
         scores = work(self._cache if args["remember"] else None)
         return {"scores": {name: asdict(score) for name, score in scores.items()}, "used": dict(RUNNERS.used),
                 "unmeasured": [asdict(spec) for spec in unmeasured]}  # fmt: skip
+
+
+def _is_touched(inputs: Inputs) -> bool:
+    """Whether a file was written into, or given another status, since it was opened."""
+    from engine.files.hashing import touched
+
+    return any(model is not None and touched(model) is not None for model in (inputs.base, *inputs.experts))

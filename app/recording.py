@@ -148,6 +148,7 @@ class Recorder:
                 future.set_result(None if history is None else work(history))
             except Exception as error:  # a bug must not end the thread; whoever waits is told
                 future.set_exception(error)
+            del work, future  # not only when the next work comes, in an hour
             with self._idle:
                 self._waiting -= 1
                 self._idle.notify_all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -45,7 +47,7 @@ class RunsController(QObject):
         desk: The assembled desk.
     """
 
-    _arrived = Signal(object)
+    _arrived = Signal(int, object)
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
@@ -62,7 +64,8 @@ class RunsController(QObject):
         self._told = ""
         self._soon = QTimer(self, interval=60, singleShot=True)
         self._soon.timeout.connect(self.refresh)
-        self._arrived.connect(lambda call: call())
+        self._numbers, self._asked = itertools.count(1), dict[int, Callable[[Any], object] | None]()
+        self._arrived.connect(self._answer)
         self.dock.visibilityChanged.connect(lambda on: self._show(on))
         desk.export.exported.connect(lambda _: self.changed())
         desk.workspace.runner.jobFinished.connect(self._on_job)
@@ -71,16 +74,23 @@ class RunsController(QObject):
     # Asking the history --------------------------------------------------------------------------------------
 
     def ask(self, work: Callable[[History], Any], done: Callable[[Any], object] | None = None) -> None:
-        """Do something with the history in its thread; `done` gets the answer here. Problems are shown."""
+        """Do something with the history in its thread; `done` gets the answer here. Problems are shown.
+
+        That thread keeps what it was given for a while, and must not be the last to hold anything of the window:
+        `work` may hold nothing of it, and `done` stays here.
+        """
+        number, here = next(self._numbers), weakref.ref(self)
+        self._asked[number] = done
 
         def finished(future: Future[Any]) -> None:
             with suppress(RuntimeError):  # the window is gone
-                self._arrived.emit(lambda: self._answer(future, done))
+                if (there := here()) is not None:
+                    there._arrived.emit(number, future)
 
         recording.recorder().submit(work).add_done_callback(finished)
 
-    def _answer(self, future: Future[Any], done: Callable[[Any], object] | None) -> None:
-        error = future.exception()
+    def _answer(self, number: int, future: Future[Any]) -> None:
+        done, error = self._asked.pop(number), future.exception()
         if error is None:
             if done is not None:
                 done(future.result())

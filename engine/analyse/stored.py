@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from engine.analyse.magnitude_values import FINE, Magnitudes
 from engine.analyse.values import Masks, Overlap, Products, Signs, arrays_of
+from engine.files.hashing import touched
 from engine.files.model import Group
 from engine.merge.inputs import Inputs
-from engine.merge.models import content_key
+from engine.merge.models import content_state
 
 VERSION = 1
 """Raised whenever an analysis counts something else, so that older files are not found."""
@@ -75,8 +76,13 @@ class Shelf:
         return _named(named, inputs.names)
 
     def keep(self, kind: str, inputs: Inputs, found: Found) -> None:
-        """Remember an exact analysis; a disk that is full or read-only is no reason to fail."""
+        """Remember an exact analysis; a disk that is full or read-only is no reason to fail.
+
+        Nothing is kept if a model was touched since it was opened: nobody knows what was counted.
+        """
         key, order = _key(kind, inputs)
+        if any(model is not None and touched(model) for model in (inputs.base, *inputs.experts)):
+            return
         names = [found.names[t] for t in order]
         ordered = found.ordered(order) if isinstance(found, Magnitudes) else found.ordered(names)
         with suppress(OSError):
@@ -96,16 +102,11 @@ class Shelf:
 
 def _key(kind: str, inputs: Inputs) -> tuple[str, list[int]]:
     """Name of the file, and the experts in the order in which it holds them."""
-    keys = [_identity(expert) for expert in inputs.experts]
+    keys = [content_state(expert) for expert in inputs.experts]
     order = sorted(range(len(keys)), key=lambda t: (keys[t], t))
-    base = "" if inputs.base is None else _identity(inputs.base)
+    base = "" if inputs.base is None else content_state(inputs.base)
     digest = blake2b(repr((VERSION, kind, base, [keys[t] for t in order])).encode(), digest_size=20)
     return digest.hexdigest(), order
-
-
-def _identity(model: Any) -> str:
-    """Content key, size and time of the files: the key alone samples only some KiB of each tensor."""
-    return f"{content_key(model)} {sorted((s.size, s.mtime_ns) for s in model.stamps)}"
 
 
 def _arrays(found: Found) -> dict[str, NDArray[Any]]:

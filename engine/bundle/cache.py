@@ -50,7 +50,7 @@ class TaskCache:
     def __init__(self, folder: Path, hashes: HashCache | None = None) -> None:
         self._folder, self._hashes = folder, hashes
         self._lock = threading.Lock()
-        self._keys: dict[FileStamp, str] = {}
+        self._known: dict[tuple[FileStamp, int], str] = {}
 
     def open_member(self, file: Path, name: str) -> Checkpoint:
         """A task of a bundle, or its base, as a model; from headers alone.
@@ -122,7 +122,8 @@ class TaskCache:
             if not folder.is_dir():
                 told = Renamed(progress, f"Restoring {printable(task, 60)}")
                 restore(bundle, task, folder, base=base, progress=told, threads=threads, cache=self._hashes,
-                        options=ExportOptions(card=False, verify=False, replace=True))  # fmt: skip
+                        options=ExportOptions(card=False, verify=False, replace=True),
+                        sha256=self._hash(bundle))  # fmt: skip
         if base is not None:
             self.remember_base(base)
         return [self.open_member(bundle.path, task) for task in tasks]
@@ -206,14 +207,19 @@ class TaskCache:
         return self._key_folder(bundle) / f"task-{bundle.manifest.number(task)}"
 
     def _key_folder(self, bundle: Bundle) -> Path:
+        return self._folder / self._hash(bundle)[:32]
+
+    def _hash(self, bundle: Bundle) -> str:
+        """Content hash of a bundle; one that was written into counts as another, whatever its time says."""
         stamp = bundle.checkpoint.stamps[0]
+        state = (stamp, stamp.ctime_ns)
         with self._lock:
-            key = self._keys.get(stamp)
-        if key is None:
-            key = content_hash(bundle.checkpoint, cache=self._hashes)[:32]
+            known = self._known.get(state)
+        if known is None:
+            known = content_hash(bundle.checkpoint, cache=self._hashes)
             with self._lock:
-                self._keys[stamp] = key
-        return self._folder / key
+                self._known[state] = known
+        return known
 
 
 def _read_json(path: Path) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from engine.export.existing import SUFFIX, Workspace, examine, put_in_place, rem
 from engine.export.preflight import free_space, normalised
 from engine.export.shards import KEY, canonical_json
 from engine.files.config import sanitised
-from engine.files.hashing import fingerprint
+from engine.files.hashing import fingerprint, recheck
 from engine.files.header import read_header
 from engine.files.model import ITEM_BYTES, Checkpoint
 from engine.files.reading import Reader
@@ -120,7 +120,7 @@ def compress(
         WriteProblem: if the target is taken or cannot be written.
         NotEnoughDisk: if it does not fit.
         NotFinite: if a model has a NaN or infinity.
-        Cancelled: if the user stopped it; nothing is left behind.
+        Changed, Cancelled: if a model was changed meanwhile, or the user stopped it; nothing is left behind.
     """
     inputs.refuse_stack("A bundle")
     started, options, progress = time.monotonic(), options or BundleOptions(), progress or Silent()
@@ -134,7 +134,7 @@ def compress(
         with Workspace(target) as workspace:
             made = workspace.path / target.name
             carried = carried_files(inputs) if options.sidecars else {}
-            room = _header_room(plan, manifest) + sum(len(json.dumps(n)) + _ENTRY_ROOM + 60 for n in carried)
+            room = _header_room(plan, manifest, carried)
             with PartFile(made, room) as file, tempfile.TemporaryFile(dir=workspace.path) as spool:
                 if options.include_base:
                     _copy_base(plan, file, progress)
@@ -143,13 +143,32 @@ def compress(
                 writer.finish()
                 _write_small(file, carried)
                 file.finish({KEY: canonical_json(to_json(manifest))})
-            read_header(made)
-            sync_folder(workspace.path)
-            size = made.stat().st_size
+            size = _settled(made)
+            recheck_models(inputs, options, progress)
             put_in_place(made, target)
     except OSError as error:
         raise explained(error, target) from error
     return Compressed(target, time.monotonic() - started, writer.storage(size), manifest, writer.density())
+
+
+def recheck_models(inputs: Inputs, options: BundleOptions, progress: Progress | None = None) -> None:
+    """Make sure that the models still are what was hashed for the options; see `engine.files.hashing.recheck`.
+
+    Raises:
+        Changed: naming the file.
+        FileProblem: if a file cannot be read any more.
+    """
+    if inputs.base is not None:
+        recheck(inputs.base, options.base_sha256, progress)
+    for name, expert in zip(inputs.names, inputs.experts, strict=True):
+        recheck(expert, (options.sha256 or {}).get(name, ""), progress)
+
+
+def _settled(made: Path) -> int:
+    """Bytes of the finished file, whose header reads back and whose name is on the disk."""
+    read_header(made)
+    sync_folder(made.parent)
+    return made.stat().st_size
 
 
 def _check(options: BundleOptions, levels: Mapping[str, float]) -> None:
@@ -219,7 +238,7 @@ def _base(plan: Plan) -> Checkpoint:
     return plan.models.base
 
 
-def _header_room(plan: Plan, manifest: Manifest) -> int:
+def _header_room(plan: Plan, manifest: Manifest, carried: Iterable[str]) -> int:
     """No fewer bytes than the header will have."""
     tasks = len(manifest.tasks)
     digits = len(str(plan.bytes_out * (tasks + 10)))
@@ -227,6 +246,7 @@ def _header_room(plan: Plan, manifest: Manifest) -> int:
     for job in plan.jobs:
         entry = len(json.dumps(job.name).encode()) + _ENTRY_ROOM + len(str(tasks)) + 2 * digits
         room += (tasks + 3) * (entry + max(digits, len(str(job.shape))))
+    room += sum(len(json.dumps(name)) + _ENTRY_ROOM + 60 for name in carried)
     return room + tasks * (_ENTRY_ROOM + 3 * digits)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.bundle.compress import BundleOptions, Compressed, compress
+from engine.bundle.compress import BundleOptions, Compressed, compress, recheck_models
 from engine.bundle.opening import describe_sizes, open_bundle
 from engine.bundle.restore import restored_state
 from engine.bundle.tune import Tuned, tune
+from engine.errors import Changed
 from engine.evaluate.mix import score_checkpoint
 from engine.evaluate.runner import evaluate_all
 from engine.evaluate.score import Score, normalised
@@ -106,7 +107,13 @@ def make_bundle(
     tuned = tune(inputs, open_tasks, limit=limit, options=options, progress=progress, threads=threads)
     levels = {name: fixed.get(name, choice.strictness) for name, choice in tuned.items()}
     done = compress(inputs, out, strictness=levels, masks=masks, options=options, progress=progress, threads=threads)
-    kept = _measured(inputs, done, tasks if measure else {}, limit, cache, progress, threads)
+    try:
+        kept = _measured(inputs, done, tasks if measure else {}, limit, cache, progress, threads)
+        if kept:
+            recheck_models(inputs, options, progress)
+    except Changed as problem:
+        raise Changed(f"{problem.message} The bundle is complete, but what it keeps could not be scored.",
+                      where=problem.where, hint=problem.hint) from problem  # fmt: skip
     bundle = open_bundle(done.path)
     sizes = dict.fromkeys(inputs.names, 0)
     for name, info in bundle.checkpoint.tensors.items():

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from engine.bundle.carried import read_carried, restored_card
 from engine.bundle.coding import decode
-from engine.bundle.manifest import gain_name, mask_name, multi_name, scale_name
+from engine.bundle.manifest import Manifest, gain_name, mask_name, multi_name, scale_name
 from engine.bundle.opening import Bundle, find_base
 from engine.bundle.quantise import BLOCK, restored
 from engine.errors import NotFinite
 from engine.export.beside import small_files
 from engine.export.existing import CARD_NAME
 from engine.export.folder import Exported, ExportOptions, export
-from engine.files.hashing import HashCache
+from engine.files.hashing import HashCache, known_hash, recheck
 from engine.files.layout import describe
 from engine.files.model import ITEM_BYTES, Checkpoint, TensorInfo
 from engine.files.reading import Reader
@@ -51,6 +51,7 @@ def restore(
     progress: Progress | None = None,
     threads: int | None = None,
     cache: HashCache | None = None,
+    sha256: str = "",
 ) -> Exported:
     """Write the model of one task, as durably as any export.
 
@@ -63,25 +64,22 @@ def restore(
         progress: Told the bytes of the base that were read; pauses and cancels.
         threads: Worker threads; None for one a core.
         cache: Hashes that are known.
+        sha256: Content hash of the bundle, if known; without it a bundle whose status changes meanwhile is refused.
 
     Raises:
         BadRecipe: if there is no such task.
         Mismatch: if the base is absent or another model.
         NotSafetensors: if the bundle is damaged.
+        Changed: if the bundle or the base was changed meanwhile, even if it has its old time again.
         WriteProblem: if the target is taken or cannot be written.
         NotEnoughDisk: if it does not fit.
         Cancelled: if the user stopped it; nothing is left behind.
     """
     progress, number = progress or Silent(), bundle.manifest.number(task)
     plan = _plan(bundle, find_base(bundle, base, progress, cache), task)
-    chosen = options or ExportOptions()
-    entry = bundle.manifest.tasks[number]
-    provenance = {
-        "kind": "restored task",
-        "format": 1,
-        "task": {"name": task, "lambda": entry.strictness, "sha256": entry.sha256},
-        "base": {"name": bundle.manifest.base_name, "sha256": bundle.manifest.base_sha256},
-    }
+    chosen, sha256 = options or ExportOptions(), sha256 or known_hash(bundle.checkpoint, cache)
+    base_sha256 = "" if base is None else known_hash(base, cache) or bundle.manifest.base_sha256
+    provenance = _provenance(bundle.manifest, number)
 
     def fill(sink: Sink) -> None:
         _fill(bundle, plan, number, sink, progress, threads)
@@ -93,7 +91,24 @@ def restore(
             library = "transformers" if has_type else "safetensors"
             yield CARD_NAME, restored_card(bundle, task, provenance, library=library).encode()
 
-    return export(plan, out, options=chosen, provenance=provenance, progress=progress, fill=fill, beside=beside)
+    def still_the_same() -> None:
+        recheck(bundle.checkpoint, sha256, progress, cache)
+        if base is not None:
+            recheck(base, base_sha256, progress, cache)
+
+    return export(plan, out, options=chosen, provenance=provenance, progress=progress, fill=fill, beside=beside,
+                  recheck=still_the_same)  # fmt: skip
+
+
+def _provenance(manifest: Manifest, number: int) -> dict[str, Any]:
+    """What a restored model says about its origin."""
+    task = manifest.tasks[number]
+    return {
+        "kind": "restored task",
+        "format": 1,
+        "task": {"name": task.name, "lambda": task.strictness, "sha256": task.sha256},
+        "base": {"name": manifest.base_name, "sha256": manifest.base_sha256},
+    }
 
 
 def restored_state(

@@ -17,7 +17,7 @@ from engine.errors import FileProblem
 from engine.evaluate.task import Task, as_eval_problem
 from engine.files.model import Checkpoint, FileStamp
 from engine.files.opening import open_regular
-from engine.merge.models import content_key
+from engine.merge.models import content_state
 from engine.merge.plan import Plan
 from engine.progress import Progress
 from engine.recipe.per_expert import renamed
@@ -34,13 +34,8 @@ _lock = threading.Lock()
 def model_key(model: Checkpoint, base: Checkpoint | None, config: Mapping[str, Any] | None) -> str:
     """Key of a checkpoint's score; the base counts if it lends tensors."""
     lends = base is not None and any(name not in model.tensors for name in base.tensors)
-    parts = ("model", _identity(model), _identity(base) if lends and base is not None else "")
+    parts = ("model", content_state(model), content_state(base) if lends and base is not None else "")
     return _digest((*parts, _plain(config)))
-
-
-def _identity(model: Checkpoint) -> str:
-    """Content key and file times: the key samples a few KiB of a tensor, so a rewritten file is scored anew."""
-    return f"{content_key(model)} {sorted((s.size, s.mtime_ns) for s in model.stamps)}"
 
 
 def recipe_key(plan: Plan, config: Mapping[str, Any] | None) -> str:
@@ -52,8 +47,8 @@ def recipe_key(plan: Plan, config: Mapping[str, Any] | None) -> str:
     experts = {param.name for param in plan.method.params if param.role == "expert"}
     own = dict(renamed(plan.params.items(), dict(keys)))
     params = {k: keys.get(str(v), v) if k in experts else v for k, v in sorted(own.items())}
-    base = "" if plan.models.base is None else _identity(plan.models.base)
-    models = repr([_identity(expert) for expert in plan.models.experts])
+    base = "" if plan.models.base is None else content_state(plan.models.base)
+    models = repr([content_state(expert) for expert in plan.models.experts])
     head = ("mix", plan.method.id, repr(params), repr(plan.recipe.seed), base, models, _plain(config))
     jobs = (repr((j.name, j.shape, j.dtype, j.out_dtype, j.action, j.source, j.weights, j.used)) for j in plan.jobs)
     return _digest((*head, *jobs))

@@ -17,6 +17,7 @@ from engine.evaluate.memory import check_memory
 from engine.evaluate.score import Score
 from engine.evaluate.state import DiskState, completed
 from engine.evaluate.task import Split, Task
+from engine.files.hashing import touched
 from engine.files.model import Checkpoint
 from engine.graphs.policy import RUNNERS
 from engine.merge.inputs import Inputs
@@ -107,7 +108,8 @@ def _subject(recipe: Recipe, inputs: Inputs, progress: Progress) -> _Subject:
         return nullcontext(merged_state(plan, progress))
 
     shapes = {job.name: job.shape for job in plan.jobs}
-    return _Subject(lambda: recipe_key(plan, config), config, shapes, merged, plan.bytes_out)
+    models = tuple(model for model in (inputs.base, *inputs.experts) if model is not None)
+    return _Subject(lambda: recipe_key(plan, config), models, config, shapes, merged, plan.bytes_out)
 
 
 def score_checkpoint(
@@ -137,7 +139,10 @@ def score_checkpoint(
     progress = progress or Silent()
     config = _config(model, base)
     shapes = {name: info.shape for name, info in completed(model, base).items()}
-    subject = _Subject(lambda: model_key(model, base, config), config, shapes, lambda: DiskState(model, base, progress))
+    models = (model,) if base is None else (model, base)
+    subject = _Subject(
+        lambda: model_key(model, base, config), models, config, shapes, lambda: DiskState(model, base, progress)
+    )
     return subject.scores((task,), split, limit, cache, progress)[task.name]
 
 
@@ -146,6 +151,7 @@ class _Subject:
 
     Args:
         key: Gives its content key; reads weights, so it is asked only with a cache.
+        models: Whose files it is made of.
         config: Its config.json.
         shapes: Shape of every tensor.
         state: Gives its weights.
@@ -155,12 +161,14 @@ class _Subject:
     def __init__(
         self,
         key: Callable[[], str],
+        models: Sequence[Checkpoint],
         config: Mapping[str, Any] | None,
         shapes: Mapping[str, tuple[int, ...]],
         state: Callable[[], AbstractContextManager[State]],
         held: int = 0,
     ) -> None:
-        self._key, self._config, self._shapes, self._state, self._held = key, config, shapes, state, held
+        self._key, self._models, self._config, self._shapes = key, models, config, shapes
+        self._state, self._held = state, held
 
     def scores(
         self, tasks: Sequence[Task], split: Split, limit: int | None, cache: ScoreCache | None, progress: Progress
@@ -173,7 +181,8 @@ class _Subject:
         missing = [task for task in tasks if known[task.name] is None]
         measured = self.measured(missing, split, limit, progress).scores if missing else {}
         for task in missing:
-            if task_key(task, progress) == keys[task.name]:  # else its files were changed meanwhile
+            settled = not any(touched(model) for model in self._models)
+            if settled and task_key(task, progress) == keys[task.name]:  # else files were changed meanwhile
                 cache.put(run_key(key, self._runner(task)), keys[task.name], split, limit, measured[task.name])
         found = {name: score for name, score in known.items() if score is not None}
         return {task.name: replace({**found, **measured}[task.name], task=task.name) for task in tasks}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import MixdownError, NotEnoughDisk, WriteProblem
 from engine.files.durable import fsync_folder, is_unsupported, sync
 from engine.files.text import printable
 
-__all__ = ["explained", "is_unsupported", "network_filesystem", "sync", "sync_folder"]
+__all__ = ["explained", "is_mounted", "is_unsupported", "network_filesystem", "sync", "sync_folder"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REASONS = {
@@ -32,19 +34,27 @@ _MOUNTS = Path("/proc/self/mounts")
 
 def network_filesystem(folder: Path) -> str:
     """The kind of a network file system that a folder lies on ("nfs4"), or "" if it is local or nobody says."""
+    best, kind = -1, ""
+    for mounted, what in _mounts():
+        if folder.is_relative_to(mounted) and len(mounted.parts) >= best:  # a later mount hides an earlier one
+            best, kind = len(mounted.parts), what
+    return kind if kind in _FAR else ""
+
+
+def is_mounted(path: Path) -> bool:
+    """Whether something is mounted at a path: a disk, or a folder or file from elsewhere on the same disk."""
+    return os.path.ismount(path) or any(mounted == path for mounted, _ in _mounts())
+
+
+def _mounts() -> Iterator[tuple[Path, str]]:
+    """Where something is mounted and what kind of file system it is; nothing where the system does not say."""
     try:
         lines = _MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
-        return ""
-    best, kind = -1, ""
-    for line in lines:
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        mounted = Path(_OCTAL.sub(lambda code: chr(int(code[1], 8)), fields[1]))
-        if folder.is_relative_to(mounted) and len(mounted.parts) >= best:  # a later mount hides an earlier one
-            best, kind = len(mounted.parts), fields[2]
-    return kind if kind in _FAR else ""
+        return
+    for fields in (line.split(" ") for line in lines):
+        if len(fields) >= 3:
+            yield Path(_OCTAL.sub(lambda code: chr(int(code[1], 8)), fields[1])), fields[2]
 
 
 def explained(error: OSError, target: Path) -> MixdownError:

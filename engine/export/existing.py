@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import Literal
 
 from engine.errors import FileProblem
-from engine.export.disk import sync_folder
+from engine.export.disk import is_mounted, sync_folder
 from engine.export.manifest import MANIFEST_NAME
 from engine.export.shards import INDEX_NAME, KEY
 from engine.files.folder import is_sidecar
@@ -33,6 +34,7 @@ _LITTER = re.compile(r"\.(?P<name>.+)\.(?P<kind>partial|replaced)-[0-9a-f]{12}",
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors", re.ASCII)
 _OURS = frozenset({INDEX_NAME, CARD_NAME, MANIFEST_NAME})
 _GRAPHS = frozenset({"model.onnx", "model.onnx.data"})
+_FIXED = frozenset({errno.EXDEV, errno.EBUSY, errno.EROFS})
 _IGNORED = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 Kind = Literal["nothing", "export", "foreign"]
@@ -146,10 +148,12 @@ class Workspace:
         except OSError:
             self._remove_parents()
             raise
-        if fcntl is not None:
-            self._lock = os.open(self.path, os.O_RDONLY)
-            with suppress(OSError):  # no locks on this file system
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._lock = _locked(self.path)
+        try:
+            _try_last_step(self.path, self._target)
+        except OSError as error:
+            self.__exit__(OSError, error, None)
+            raise
         return self
 
     def __exit__(
@@ -221,6 +225,51 @@ def _set_aside(target: Path, aside: Path, is_folder: bool) -> None:
         os.link(target, aside)
 
 
+def _try_last_step(workspace: Path, target: Path) -> None:
+    """Make sure, before hours of work, that a finished export can be given its name at the end; nothing is changed.
+
+    Nobody but the system knows: a container's image, and what is mounted from the same disk, have the device number of
+    the folder they are in, but cannot be moved.
+
+    Raises:
+        OSError: as it would be raised at the end.
+    """
+    made, place = workspace / "made", hidden(target, "partial")
+    made.mkdir()
+    made.replace(place)
+    with suppress(FileNotFoundError):  # another window tidies up
+        place.rmdir()
+    if target.is_dir() and not target.is_symlink():
+        _try_moving(target)
+    elif is_mounted(target):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(target))
+
+
+def _try_moving(folder: Path) -> None:
+    """Try to move a folder to the place of one that is not empty, which is the last thing that is refused.
+
+    File systems have many words for that; only those that say that the folder cannot be moved at all count.
+
+    Raises:
+        OSError: if it is on another disk, mounted, or cannot be written.
+    """
+    taken, lock = hidden(folder, "replaced"), -1
+    try:
+        (taken / "taken").mkdir(parents=True)
+        lock = _locked(taken)
+        folder.rename(taken)
+    except OSError as error:
+        if error.errno in _FIXED or not taken.exists():
+            raise
+    finally:
+        if taken.is_dir() and not (taken / "taken").is_dir() and not os.path.lexists(folder):
+            taken.rename(folder)  # moved all the same, by a strange file system
+        else:
+            delete(taken)
+        if lock >= 0:
+            os.close(lock)
+
+
 def _examine_folder(folder: Path) -> Existing:
     try:
         names = sorted(name for name in os.listdir(folder) if name not in _IGNORED)
@@ -257,6 +306,16 @@ def is_our_graph(path: Path) -> bool:
             return GRAPH_MARK in file.read(32)
     except OSError:
         return False
+
+
+def _locked(folder: Path) -> int:
+    """A descriptor that tells other programs that a hidden folder is in use; -1 where there are no such locks."""
+    if fcntl is None:
+        return -1
+    descriptor = os.open(folder, os.O_RDONLY)
+    with suppress(OSError):  # no locks on this file system
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
 
 
 def _in_use(path: Path) -> bool:

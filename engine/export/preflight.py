@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import MixdownError, NotEnoughDisk, NotEnoughMemory, WriteProblem
-from engine.export.disk import network_filesystem
+from engine.export.disk import is_mounted, network_filesystem
 from engine.export.existing import SUFFIX, examine
 from engine.export.options import ExportOptions
 from engine.export.tree import HEX, block_count
@@ -177,7 +177,7 @@ def _unfit_place(target: Path, where: str) -> Iterator[Obstacle]:
     if control := control_in(target.name):
         message = f"The name holds the control character {control}, which lists and scripts trip over."
         yield Obstacle("name", WriteProblem(message, where=where, hint="Choose a name without it."))
-    if os.path.ismount(target):
+    if is_mounted(target):
         message = "A disk is mounted there, so the export cannot take its place."
         yield Obstacle("mount", WriteProblem(message, where=where, hint="Choose a new folder inside of it."))
 

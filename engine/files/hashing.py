@@ -137,7 +137,7 @@ def file_hashes(
     progress.begin(sum(stamp.size for stamp in checkpoint.stamps), f"Hashing {printable(checkpoint.name, 80)}")
     found = {}
     for stamp in checkpoint.stamps:
-        known = cache.get(_as_it_is(stamp)) if cache else None
+        known = cache.get(as_it_is(stamp)) if cache else None
         if known is None:
             known, read = _settled_hash(stamp, progress)
             if cache:
@@ -159,7 +159,7 @@ def recheck(
 
     Args:
         checkpoint: As it was opened.
-        sha256: Its content hash.
+        sha256: Its content hash; "" if it is not known, so that another status alone raises.
         progress: Told the bytes read, if any are; asked whether to go on.
         cache: Hashes that are known.
 
@@ -168,14 +168,31 @@ def recheck(
         FileProblem: if a file cannot be read any more.
         Cancelled: if the user stopped it.
     """
-    touched = [stamp for stamp in checkpoint.stamps if _as_it_is(stamp).ctime_ns != stamp.ctime_ns]
-    if touched and content_hash(checkpoint, progress, cache) != sha256:
+    with Reader(checkpoint) as reader:
+        reader.check_unchanged()
+    stamp = touched(checkpoint)
+    if stamp is not None and not sha256:
+        raise Changed("The file was touched while it was in use, and nobody knows whether its content is the same.",
+                      where=printable(stamp.path, 400), hint="Try again.")  # fmt: skip
+    if stamp is not None and content_hash(checkpoint, progress, cache) != sha256:
         raise Changed("The file was changed while it was in use, and given its old time again.",
-                      where=printable(touched[0].path, 400), hint=_AGAIN)  # fmt: skip
+                      where=printable(stamp.path, 400), hint=_AGAIN)  # fmt: skip
 
 
-def _as_it_is(stamp: FileStamp) -> FileStamp:
-    """The stamp that a file would get now, if it is the same file still."""
+def known_hash(checkpoint: Checkpoint, cache: HashCache | None) -> str:
+    """The content hash of a model whose files are all known in their present state, else ""; nothing is read."""
+    found = {stamp.path.name: cache.get(as_it_is(stamp)) if cache else None for stamp in checkpoint.stamps}
+    known = {name: sha256 for name, sha256 in found.items() if sha256 is not None}
+    return content_hash_of(checkpoint, known) if len(known) == len(found) else ""
+
+
+def touched(checkpoint: Checkpoint) -> FileStamp | None:
+    """The first file of a model whose status is not the one in which it was opened, though size and time are."""
+    return next((stamp for stamp in checkpoint.stamps if as_it_is(stamp).ctime_ns != stamp.ctime_ns), None)
+
+
+def as_it_is(stamp: FileStamp) -> FileStamp:
+    """The stamp that a file would get now, if it is the same file still; else the given one."""
     try:
         now = stamp_of(stamp.path, stamp.path.stat())
     except OSError:

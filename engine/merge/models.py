@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import BadRecipe, NotEnoughExperts, OutOfRange
-from engine.files.hashing import fingerprint
+from engine.files.hashing import as_it_is, fingerprint
 from engine.files.model import Checkpoint, FileStamp, Layout, TensorInfo
 from engine.merge.inputs import Inputs
 from engine.methods.spec import Method, Value
@@ -205,3 +205,17 @@ def content_key(checkpoint: Checkpoint) -> str:
                 _keys.clear()
             _keys[state] = known
     return known
+
+
+def content_state(checkpoint: Checkpoint) -> str:
+    """Content key, size and times of the files as they are now, to find what was computed from exactly this.
+
+    The key alone samples only some KiB of each tensor, and a file that is written into may get its old time again: then
+    the time of the last change of its status, which nobody can set, is another one. So it is, too, after a file was
+    moved or copied; what was remembered is then computed once more.
+
+    Raises:
+        FileProblem: if the files cannot be read or have changed.
+    """
+    now = [as_it_is(stamp) for stamp in checkpoint.stamps]
+    return f"{content_key(checkpoint)} {sorted((s.size, s.mtime_ns, s.ctime_ns) for s in now)}"

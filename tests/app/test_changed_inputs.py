@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,17 +32,18 @@ def rewrite(path: Path) -> None:
 
 
 class Meddling(Token):
-    """Does something once, when the merge has begun."""
+    """Does something once, when the merge (or another stage) has begun."""
 
-    def __init__(self, action: Callable[[], object]) -> None:
+    def __init__(self, action: Callable[[], object], stage: str = "Merging") -> None:
         super().__init__()
+        self._stage = stage
         self._action: Callable[[], object] | None = action
         self.stages: list[str] = []
 
     def begin(self, total: int, text: str, unit: str = "bytes") -> None:
         self.stages.append(text)
         super().begin(total, text, unit)
-        if text == "Merging" and self._action is not None:
+        if text == self._stage and self._action is not None:
             self._action, action = None, self._action
             action()
 
@@ -83,3 +85,33 @@ def test_the_command_says_which_input_was_changed(
     assert not out.exists()
     assert cli.run(["merge", "--base", str(base), *flags, "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["path"] == str(out)
+
+
+@pytest.mark.parametrize("what", ["changed", "permissions"])
+@pytest.mark.parametrize("command", ["compress", "restore"])
+def test_bundles_and_restored_tasks_by_command(
+    command: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hashed before, and again when they were touched; what was there before survives."""
+    base, experts = write_family(tmp_path / "models", 2)
+    bundle, out = tmp_path / "out" / "all.safetensors", tmp_path / "out" / "one"
+    flags = [word for expert in experts for word in ("--expert", str(expert))]
+    compress = ["compress", "--base", str(base), *flags, "--out", str(bundle), "--json"]
+    restore = ["restore", str(bundle), "--task", experts[0].name, "--base", str(base), "--out", str(out), "--json"]
+    assert cli.run(compress) == 0 and cli.run(restore) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    stage, victim = ("Making the masks", experts[1] / "model.safetensors")
+    if command == "restore":
+        stage, victim = "Restoring the task", bundle
+        before.pop(bundle)
+    time.sleep(0.02)  # the clock of a file system is coarse
+    token = Meddling(lambda: rewrite(victim) if what == "changed" else victim.chmod(0o400), stage)
+    monkeypatch.setattr("app.cli_commands.cancellable", lambda: token)
+    capsys.readouterr()
+    done = cli.run([*(compress if command == "compress" else restore), "--replace"])
+    if what == "changed":
+        assert done == 1 and f"{victim}: The file was changed while it was in use" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in before} == before
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["all.safetensors", "one"]
+    else:
+        assert done == 0 and any(text.startswith("Hashing") for text in token.stages[token.stages.index(stage) :])

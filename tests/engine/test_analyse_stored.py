@@ -13,8 +13,11 @@ from engine.analyse.magnitudes import _FEW, MagnitudeCounter, _histogram, magnit
 from engine.analyse.overlap import overlap
 from engine.analyse.stored import Shelf
 from engine.analyse.values import arrays_of
+from engine.files.checkpoint import open_checkpoint
+from engine.files.hashing import fingerprint
 from engine.merge.inputs import make_inputs
 from tests.engine.merge_cases import family
+from tests.engine.rewriting import rewrite_in_place
 
 
 def test_a_reordered_and_renamed_project_finds_what_was_counted(tmp_path: Path) -> None:
@@ -37,6 +40,25 @@ def test_a_reordered_and_renamed_project_finds_what_was_counted(tmp_path: Path) 
     np.testing.assert_array_equal(sizes.coarse, again.coarse)
     fewer = make_inputs(inputs.base, list(inputs.experts[:2]), ["a", "b"])
     assert shelf.find("overlap", fewer, groups) is None
+
+
+@pytest.mark.parametrize("which", ["base.safetensors", "expert1.safetensors"])
+def test_models_that_were_rewritten_under_their_old_time_are_counted_again(which: str, tmp_path: Path) -> None:
+    inputs, shelf = family(tmp_path, experts=2).inputs, Shelf(tmp_path / "shelf")
+    kinds, groups = {"overlap": overlap, "magnitudes": magnitudes}, inputs.layout.groups
+    for kind, count in kinds.items():
+        shelf.keep(kind, inputs, count(inputs))
+        assert shelf.find(kind, inputs, groups) is not None
+    rewrite_in_place(tmp_path / which, at=-20_001)
+    again = make_inputs(open_checkpoint(inputs.base.path), [open_checkpoint(e.path) for e in inputs.experts],
+                        inputs.names)  # fmt: skip
+    assert all(fingerprint(a) == fingerprint(b) for a, b in zip(inputs.experts, again.experts, strict=True))
+    for kind, count in kinds.items():
+        assert shelf.find(kind, inputs, groups) is None and shelf.find(kind, again, groups) is None
+        shelf.keep(kind, inputs, count(inputs))
+        assert shelf.find(kind, again, groups) is None, "what was counted while the file changed is not kept"
+        shelf.keep(kind, again, count(again))
+        assert shelf.find(kind, again, groups) is not None
 
 
 def test_damage_is_no_find_and_the_folder_stays_small(tmp_path: Path) -> None:

@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from engine.evaluate.keying import file_hash, model_key
+from engine.evaluate.keying import file_hash, model_key, recipe_key
 from engine.files.checkpoint import open_checkpoint
 from engine.files.hashing import fingerprint
+from engine.merge.inputs import open_inputs
 from engine.merge.models import content_key
+from engine.merge.plan import make_plan
 from engine.progress import Silent
+from tests.engine.merge_cases import family
+from tests.engine.rewriting import rewrite_in_place
 
 
 def test_a_change_between_the_sampled_bytes_is_another_model(tmp_path: Path) -> None:
@@ -33,6 +37,26 @@ def test_a_change_between_the_sampled_bytes_is_another_model(tmp_path: Path) -> 
         hidden += fingerprint(second) == sampled
         assert model_key(second, None, None) != before
     assert hidden > 0, "no change escaped the samples, so this test shows nothing"
+
+
+def test_weights_that_were_written_into_under_their_old_time_are_scored_anew(tmp_path: Path) -> None:
+    """Whether the model is opened again or not, and though the fingerprint does not see it."""
+    family(tmp_path, 2)
+    names = {"base": "base.safetensors", "expert": "expert1.safetensors"}
+    for which, file in names.items():
+        path = tmp_path / file
+        recipe = family(tmp_path, 2).with_method("task_arithmetic").recipe
+        held = open_inputs(recipe)
+        assert held.base is not None
+        before = model_key(held.experts[1], None, None), recipe_key(make_plan(recipe, held), None)
+        assert before == (model_key(held.experts[1], None, None), recipe_key(make_plan(recipe, held), None))
+        rewrite_in_place(path, at=-20_001)
+        again = open_inputs(recipe)
+        index = (held.experts[1], again.experts[1]) if which == "expert" else (held.base, again.base)
+        assert len({fingerprint(model) for model in index if model is not None}) == 1, "the samples do not show it"
+        for inputs in (held, again):
+            assert recipe_key(make_plan(recipe, inputs), None) != before[1]
+            assert (model_key(inputs.experts[1], None, None) != before[0]) == (which == "expert")
 
 
 def test_a_file_that_was_written_into_and_given_its_old_time_is_another_one(tmp_path: Path) -> None:

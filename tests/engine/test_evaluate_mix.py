@@ -26,6 +26,7 @@ from engine.progress import Token
 from engine.recipe.recipe import ModelRef, Recipe, Rule
 from engine.store.cache import ScoreCache
 from tests.engine.evaluate_kit import CONFIG, Project, logits, random_vit, save_model
+from tests.engine.rewriting import rewrite_in_place
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -155,6 +156,28 @@ def test_changed_files_are_measured_again(tmp_path: Path, cache: ScoreCache, run
     save_model(project.folder / "base", random_vit(77), {**CONFIG, "layer_norm_eps": 1e-3})
     score()
     assert len(runs) == 10
+
+
+def test_a_model_that_was_rewritten_under_its_old_time_is_measured_again(
+    tmp_path: Path, cache: ScoreCache, runs: list[str]
+) -> None:
+    project = Project(tmp_path / "own")
+    task, (recipe, held) = project.task(project.raw), project.mix("one")
+    model = project.model("base")
+
+    def score(recipe: Recipe, inputs: Inputs, model: Any) -> int:
+        score_recipe(recipe, inputs, [task], limit=8, cache=cache)
+        score_checkpoint(model, None, task, limit=8, cache=cache)
+        return len(runs)
+
+    assert [score(recipe, held, model) for _ in range(2)] == [2, 2]
+    rewrite_in_place(project.folder / "base" / "model.safetensors")
+    assert score(recipe, held, model) == 4, "held open: not the old score"
+    assert score(recipe, held, model) == 6, "and what was read of a file in that state is not remembered"
+    recipe, again = project.mix("one")
+    assert [score(recipe, again, project.model("base")) for _ in range(2)] == [8, 8]
+    (project.folder / "base" / "model.safetensors").chmod(0o600)
+    assert [score(recipe, again, project.model("base")) for _ in range(2)] == [10, 11]
 
 
 def test_only_missing_tasks_are_measured(project: Project, cache: ScoreCache, runs: list[str]) -> None:
