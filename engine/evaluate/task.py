@@ -157,6 +157,8 @@ def load_task(path: Path) -> Task:
         FileProblem: if it cannot be opened.
     """
     where = printable(path, 400)
+    if path.is_dir():
+        raise EvalProblem("A task is a file, and this is a folder.", where=where, hint="Choose a .task.json file.")
     try:
         raw = strict_json.parse(read_small(path, MAX_BYTES), depth=8)
     except strict_json.BadJson as error:

@@ -69,7 +69,9 @@ def load_mergekit(path: Path) -> Imported:
         with path.open("rb") as stream:
             data = stream.read(mergekit_yaml.MAX_BYTES + 1)
     except OSError as error:
-        raise BadRecipe(f"The file cannot be read: {error.strerror}.", where=str(path)) from error
+        text = f"The file cannot be read: {error.strerror}."
+        hint = "Check the path." if isinstance(error, FileNotFoundError) else ""
+        raise BadRecipe(text, where=str(path), hint=hint) from error
     return import_mergekit(data, path.absolute().parent, where=str(path))
 
 

@@ -24,6 +24,7 @@ FORMAT = 1
 MAX_BYTES = 5_000_000
 MAX_DEPTH = 12
 _HINT = "Ask whoever made the file for a working copy, or open another project."
+_MISSING, _FOLDER = "Check the path.", "Choose a file in it."
 
 _TEXT = {"type": "string", "maxLength": 4096}
 _MODEL: dict[str, Any] = {
@@ -174,9 +175,11 @@ def _load(path: Path) -> tuple[Recipe, dict[str, Recipe]]:
             raise BadProject(f"The project file has {size:,} bytes; at most {MAX_BYTES:,} are read.", where=str(path))
         text = read_small(path, MAX_BYTES).decode("utf-8")
     except FileProblem as error:  # also a pipe, which would be waited for
-        raise BadProject(f"The project file cannot be read. {error.message}", where=str(path)) from error
+        hint = _FOLDER if path.is_dir() else ""
+        raise BadProject(f"The project file cannot be read. {error.message}", where=str(path), hint=hint) from error
     except OSError as error:
-        raise BadProject(f"The project file cannot be read: {error.strerror}.", where=str(path)) from error
+        hint = _MISSING if isinstance(error, FileNotFoundError) else ""
+        raise BadProject(f"The project file cannot be read: {error.strerror}.", where=str(path), hint=hint) from error
     except UnicodeDecodeError as error:
         raise BadProject("The project file is not UTF-8 text.", where=str(path)) from error
     data = strict_json(text, where=str(path))

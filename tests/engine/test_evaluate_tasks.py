@@ -255,3 +255,9 @@ def test_differences_averages_and_shares() -> None:
         average([scored(1, 2), scored(1, 2, "b", "test")])
     with pytest.raises(EvalProblem):
         difference(scored(1, 2), scored(1, 2, split="test"))
+
+
+def test_folder_given_as_a_task_is_told_as_one(tmp_path: Path) -> None:
+    with pytest.raises(EvalProblem) as caught:
+        load_task(tmp_path)
+    assert "safetensors" not in str(caught.value) and ".task.json" in caught.value.hint

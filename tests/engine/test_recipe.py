@@ -203,6 +203,13 @@ def test_strange_projects_are_refused(tmp_path: Path, text: str, word: str) -> N
     assert word in str(caught.value)
 
 
+def test_path_that_is_no_project_is_told_as_a_path(tmp_path: Path) -> None:
+    for path, hint in ((tmp_path / "nowhere.mixdown", "Check the path."), (tmp_path, "Choose a file in it.")):
+        with pytest.raises(BadProject) as caught:
+            project.load_project(path)
+        assert caught.value.hint == hint  # nobody made a broken file
+
+
 def test_huge_project_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "x.mixdown"
     with file.open("wb") as out:

@@ -28,7 +28,7 @@ _DIGITS = 6
 _TINY = 1e-4
 _START = re.compile(r"[2-9](\.\d*)?")
 _POWER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?(?P<power>\d{0,2})")
-FIRST_EXPERT = "the first expert"
+FIRST_EXPERT = "first expert"
 
 
 def digits_of(param: Param) -> int:
