@@ -234,13 +234,10 @@ def test_a_process_that_does_not_stop_is_replaced(host: EvalHost, monkeypatch: p
     assert host.process().pid != pid
 
 
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGSTOP])
-def test_a_fault_costs_the_request_and_not_the_window(
-    host: EvalHost, qapp: QApplication, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
-) -> None:
+def faulted(host: EvalHost, qapp: QApplication, number: signal.Signals) -> tuple[list[Exception], float]:
+    """A request in whose middle a fault happens: what it raised, and the longest gap of the event loop in ms."""
     pid, late, errors = standing(host), Lateness(), list[Exception]()
     process = host.process()
-    monkeypatch.setattr(preview_host, "SILENT_S", 0.5)
 
     def work() -> None:
         try:
@@ -259,6 +256,18 @@ def test_a_fault_costs_the_request_and_not_the_window(
         time.sleep(0.002)
     gap = late.summary()["max"]
     late.deleteLater()
+    return errors, gap
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGSTOP])
+def test_a_fault_costs_the_request_and_not_the_window(
+    host: EvalHost, qapp: QApplication, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(preview_host, "SILENT_S", 0.5)
+    for _ in range(5):
+        errors, gap = faulted(host, qapp, number)
+        if errors:
+            break  # else the answer was out before the fault was dealt with
     assert ("SIGSEGV" if number == signal.SIGSEGV else "stopped answering") in str(errors[0]) and gap < 250
     monkeypatch.setattr(preview_host, "SILENT_S", 20.0)
     ask(host)  # the next one just works

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QEvent, QObject, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QEnterEvent, QKeyEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QApplication, QFrame, QPushButton, QWidget
+from shiboken6 import isValid
 
 from widgets.common.pieces import SEVERITIES, Mark, WrappedLabel, clear, column, icon_button, push, row, tab_chain
 from widgets.common.theme import theme
@@ -105,7 +106,7 @@ class ToastCard(QFrame):
     def leave(self) -> None:
         """Go for good, and give the keyboard back."""
         self._timer.stop()
-        if self._has_keyboard() and self._before is not None:
+        if self._has_keyboard() and self._before is not None and isValid(self._before):
             self._before.setFocus(Qt.FocusReason.OtherFocusReason)
         self._before = None
         self.hide()
@@ -115,8 +116,6 @@ class ToastCard(QFrame):
         """Focus the first button."""
         if not self._has_keyboard():
             self._before = QApplication.focusWidget()
-            if self._before is not None:
-                self._before.destroyed.connect(self._forget_before)
         buttons: list[QWidget] = [b for b in self.findChildren(QPushButton) if b.isVisibleTo(self)]
         (buttons or [self._close])[0].setFocus(Qt.FocusReason.ShortcutFocusReason)
 
@@ -167,9 +166,6 @@ class ToastCard(QFrame):
 
     def _press(self, key: str) -> None:
         self.actionTriggered.emit(key)
-
-    def _forget_before(self) -> None:
-        self._before = None
 
     def _has_keyboard(self) -> bool:
         focus = QApplication.focusWidget()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QEvent, QModelIndex, QObject, Qt, Signal
 from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QColor, QKeyEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QApplication, QFrame, QLineEdit, QListView, QWidget
+from shiboken6 import isValid
 
 from widgets.common.icons import icon
 from widgets.common.pieces import column, dimmed
@@ -93,8 +94,6 @@ class CommandPalette(QFrame):
         self._entries = tuple(entries)
         if not self.isVisible():
             self._before = QApplication.focusWidget()
-            if self._before is not None:
-                self._before.destroyed.connect(self._forget_before)
             self._edit.clear()
         self._search(self._edit.text())
         self._place()
@@ -115,7 +114,7 @@ class CommandPalette(QFrame):
         if self.isVisible():
             before, self._before = self._before, None
             self.hide()
-            if before is not None:
+            if before is not None and isValid(before):
                 before.setFocus(Qt.FocusReason.PopupFocusReason)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
@@ -196,9 +195,6 @@ class CommandPalette(QFrame):
     def _say(self, text: str) -> None:
         if QAccessible.isActive():
             QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self._edit, text))
-
-    def _forget_before(self) -> None:
-        self._before = None
 
     def _place(self) -> None:
         """Below the top edge of the window, in the middle; its list never longer than the window has room for."""
