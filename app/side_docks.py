@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDockWidget, QTabBar, QTabWidget, QWidget
+from PySide6.QtWidgets import QDockWidget, QTabWidget, QWidget
 
 if TYPE_CHECKING:
     from app.desk import Desk
@@ -56,5 +56,3 @@ def show_dock(desk: Desk, dock: QDockWidget, *beside: str) -> None:
             break
     dock.show()
     dock.raise_()
-    for tabs in window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
-        tabs.setElideMode(Qt.TextElideMode.ElideNone)

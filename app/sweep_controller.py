@@ -223,11 +223,11 @@ class SweepController(JobDock):
             self.adopt(row * self.cells.plan.sweep.shape[1] + column)
 
     def _choose_point(self, index: int) -> None:
-        """A point of the front counts only the mixes that were measured."""
+        """The front shows only mixes that were measured when it was drawn; more may have come since."""
         if self.cells is None:
             return
         if self.panel().tabs.currentIndex() == 1:
-            index = sweep_state.front_indices(self.cells, self._pair)[index]
+            index = self.panel().frames["front"].view.state.ids[index]
         self.adopt(index)
 
     def adopt(self, index: int) -> None:

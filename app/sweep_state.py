@@ -17,6 +17,7 @@ from engine.evaluate.measures import find_measure
 from engine.evaluate.score import Average, Score, average
 from engine.preview.grid import Sweep, pareto
 from engine.recipe.recipe import Recipe
+from widgets.common.text import plain
 from widgets.plots.state import Table, with_unit
 from widgets.plots.sweep_state import Pairs, SweepWish
 from widgets.plots.sweep_values import Grid, Line, Lines, Points
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _UP = math.sqrt(3) / 2
 _MOST_BESIDE = 3
 _TAILS = ("", " low", " high")
+_NONE_GOOD = "No mix could be measured. The reason is below Run."
 _HINT = "Click a mix, or walk with the arrows and press Enter, to put it on the desk."
 
 
@@ -59,6 +61,15 @@ class Plan:
         """Its mixes for comparing; see `bare`."""
         return tuple(map(bare, self.recipes))
 
+    def short(self, index: int) -> str:
+        """A mix in few words, to be written beside a point: its numbers, in the order of the form."""
+        if self.sweep is None:
+            return " · ".join(f"{share * self.wish.total:.2f}" for share in self.shares[index])
+        if self.sweep.y is None:
+            return plain(self.labels[index], 44)
+        row, column = divmod(index, self.sweep.shape[1])
+        return f"{shown(self.sweep.x.values[column])} · {shown(self.sweep.y.values[row])}"
+
     @property
     def shown(self) -> str:
         """Which view shows it."""
@@ -76,6 +87,11 @@ class Cells:
 
     plan: Plan
     found: Mapping[int, Outcome] = field(default_factory=dict)
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether every mix was tried and none could be measured."""
+        return len(self.found) == len(self.plan.recipes) and all(found.error for found in self.found.values())
 
     def reading(self, index: int, measure: str) -> Score | Average | None:
         """The score of a task, or ("") the average; None while it is not known."""
@@ -242,11 +258,13 @@ def lines(cells: Cells, measure: str, recipe: Recipe) -> Lines:
     best = cells.best(measure)
     peak = f" Best at {shown(float(x[best]))}." if best >= 0 else ""
     return Lines(
-        title=_title(cells, measure), lines=tuple(made) if cells.found else (), stops=sweep.x.values,
+        title=_title(cells, measure), lines=tuple(made) if cells.found and not cells.all_failed else (),
+        stops=sweep.x.values,
         words=tuple(cells.words(i) for i in range(len(x))), x_label=sweep.x.label(cells.plan.start),
         y_label=f"{metric.title} in %" if metric.unit == "%" else metric.title,
         here=float(x[here]) if here >= 0 else math.nan,
-        meaning=f"Bars are 95 % intervals.{peak} {_HINT}", twin=twin(cells), empty="Measuring the first mix…",
+        meaning=f"Bars are 95 % intervals.{peak} {_HINT}", twin=twin(cells),
+        empty=_NONE_GOOD if cells.all_failed else "Measuring the first mix…",
     )  # fmt: skip
 
 
@@ -289,7 +307,7 @@ def front(cells: Cells, pair: tuple[str, str], recipe: Recipe) -> Points:
     a, b = (cells.values(name) for name in pair)
     known = [i for i in range(len(a)) if np.isfinite(a[i]) and np.isfinite(b[i])]
     if not known:
-        return Points(title="Two tasks", empty="Appears with the first mixes.")
+        return Points(title="Two tasks", empty=_NONE_GOOD if cells.all_failed else "Appears with the first mixes.")
     factors = [100.0 if find_measure(cells.metric(name)).unit == "%" else 1.0 for name in pair]
     best = pareto(cells.merits(pair[0]), cells.merits(pair[1]))
     titles = dict(cells.plan.tasks)
@@ -301,9 +319,9 @@ def front(cells: Cells, pair: tuple[str, str], recipe: Recipe) -> Points:
     labels = [f"{titles[name]}{' in %' if factor == 100 else ''}" for name, factor in zip(pair, factors, strict=True)]
     return Points(
         title=f"{titles[pair[0]]} and {titles[pair[1]]}", xy=xy, values=values[known],
-        texts=tuple(cells.plan.labels[i] if i in best and len(best) <= 8 else "" for i in known),
+        texts=tuple(cells.plan.short(i) if i in best and len(best) <= 8 else "" for i in known),
         words=tuple(cells.words(i) + _beside(cells, i, known, a, b) for i in known),
-        front=tuple(place[i] for i in best), here=place.get(here, -1),
+        ids=tuple(known), front=tuple(place[i] for i in best), here=place.get(here, -1),
         best=place[best[0]] if best else -1, x_label=labels[0], y_label=labels[1], low=low, high=high,
         meaning=f"{len(best)} of {len(known)} mixes {'is' if len(best) == 1 else 'are'} beaten by no other on both. "
                 f"Colour: the average. {_HINT}", unit="%" if find_measure(cells.metric("")).unit == "%" else "",

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QByteArray, Qt, QTimer, Signal
+from PySide6.QtCore import QByteArray, QChildEvent, QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication, QShowEvent
 from PySide6.QtWidgets import (
     QDockWidget,
@@ -26,6 +26,7 @@ from app.menus import Commands
 from app.workspace import Workspace
 from engine.errors import MixdownError
 from widgets.common.icons import icon
+from widgets.common.tabs import CloseTabs
 from widgets.common.toast import Notice, Toasts
 from widgets.desk.canvas import MergeCanvas
 from widgets.dialogs.error_card import ErrorCard
@@ -63,6 +64,7 @@ class MainWindow(QMainWindow):
         super().__init__()
         self.workspace = workspace
         self.allow_close: Callable[[], bool] = lambda: True
+        self._close_tabs = CloseTabs(self)
         self.setObjectName("window")
         self.setAcceptDrops(True)
         self.setDockNestingEnabled(True)
@@ -119,7 +121,7 @@ class MainWindow(QMainWindow):
         from widgets.panels.export_panel import ExportPanel
 
         panel = ExportPanel()
-        panel.setMinimumWidth(350)
+        panel.setMinimumWidth(356)
         self.docks["export"].setWidget(panel)
         return panel
 
@@ -199,9 +201,6 @@ class MainWindow(QMainWindow):
             self.tabifyDockWidget(self.docks[before], self.docks[after])
         for name, dock in self.docks.items():
             dock.setVisible(name not in ("export", "overlap", "examples", "sweep", "tune", "runs"))
-        for tabs in self.findChildren(QTabBar):
-            tabs.setElideMode(Qt.TextElideMode.ElideNone)
-            tabs.setUsesScrollButtons(True)
         self.resizeDocks([self.docks["models"], self.docks["inspector"]], [270, 390], Qt.Orientation.Horizontal)
         self.docks["scores"].raise_()
 
@@ -241,6 +240,14 @@ class MainWindow(QMainWindow):
         self.workspace.change_settings(geometry=geometry, docks=docks)
 
     # Events --------------------------------------------------------------------------------------------------
+
+    def childEvent(self, event: QChildEvent) -> None:
+        """Bars of tabs are made by Qt whenever docks come together; their words are never cut."""
+        super().childEvent(event)
+        if event.type() == QEvent.Type.ChildPolished:
+            bar = event.child()
+            if isinstance(bar, QTabBar):
+                self._close_tabs.watch(bar)
 
     def showEvent(self, event: QShowEvent) -> None:
         """After the first paint, say so."""

@@ -75,6 +75,13 @@ def test_a_grid_fills_is_adopted_by_keyboard_and_comes_again_from_the_cache(
     panel.frames["front"].view.chosen.emit(0)
     assert undo.undoText().startswith("Adopt scale 0.2")
     undo.undo()
+    few = {index: found for index, found in cells.found.items() if index != 1}
+    sweep.cells = replace(cells, found=few)
+    sweep.refresh()
+    sweep.cells = cells  # arrived, but not drawn yet
+    panel.frames["front"].view.chosen.emit(1)
+    assert undo.undoText() == f"Adopt {cells.plan.labels[2]}"
+    undo.undo()
     panel.tabs.setCurrentIndex(0)
 
     def refuse(*_: object, **__: object) -> None:
@@ -205,3 +212,10 @@ def test_mixes_that_fail_say_why_and_leave_csv_blank(
     assert lines[3].endswith(",,,,,,,,,,0") and lines[1].count(",,") == 0
     QTest.mouseClick(frame.view.plot.viewport(), Qt.MouseButton.LeftButton, pos=_spot(frame.view, 2.5, 0.5))
     assert told == ["This mix could not be measured: The mix has a NaN. Lower the scale."]
+
+    cells = sweep.cells
+    assert cells is not None and not cells.all_failed
+    bad = next(found for found in cells.found.values() if found.error is not None)
+    none = replace(cells, found={index: replace(bad, index=index) for index in cells.found})
+    front = sweep_state.front(none, ("digits", OTHER), desk.workspace.recipe)
+    assert front.is_empty and "could be measured" in front.empty  # it does not say that it is still coming

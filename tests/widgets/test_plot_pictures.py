@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
-from PySide6.QtGui import QGuiApplication, QImage, QKeyEvent
+from PySide6.QtGui import QEnterEvent, QGuiApplication, QHelpEvent, QImage, QKeyEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
@@ -185,3 +185,73 @@ def test_a_run_under_the_mouse_is_told_with_name_values_star_and_tags(qtbot: QtB
     QTest.mouseClick(port, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.ControlModifier, spot(view, 1.0, 10.0))
     assert chosen == [(9, False), (7, True)]
     assert RUNS.table()[1][1] == ("8", "2", "30", "yes", "<b>two</b>", "★ starred, tags: good")
+
+
+def rested(view: Any, x: float, y: float, qtbot: QtBot) -> str:
+    """Let the mouse rest on a point, whose place moves as long as the axes find their width; what is told of it."""
+
+    def is_told() -> bool:
+        QTest.mouseMove(view.plot.viewport(), spot(view, x, y) + QPoint(5, 5))
+        QTest.mouseMove(view.plot.viewport(), spot(view, x, y))
+        return bool(view.plot.toolTip())
+
+    qtbot.waitUntil(is_told)
+    told: str = view.plot.toolTip()
+    return told
+
+
+@pytest.mark.parametrize(("case", "at"), [("runs", (2.0, 30.0)), ("points", (1.0, 1.0))])
+def test_a_plot_that_moves_under_a_resting_mouse_is_told_anew(qtbot: QtBot, case: str, at: tuple[float, float]) -> None:
+    frame = framed(qtbot, CASES[case])
+    rested(frame.view, *at, qtbot)
+    box = frame.view.plot.getPlotItem().getViewBox()
+    box.setRange(xRange=(-50, -40), padding=0)
+    assert frame.view.plot.toolTip() == ""
+    frame.view.fit()
+    assert frame.view.plot.toolTip()
+    frame.resize(frame.width() * 2, frame.height())  # as when the axes find their width
+    qtbot.waitUntil(lambda: frame.view.plot.toolTip() == "")
+
+
+@pytest.mark.parametrize(
+    ("case", "at", "none"), [("runs", (2.0, 30.0), Scatter()), ("points", (1.0, 1.0), Points(title=""))]
+)
+def test_a_point_that_comes_under_a_resting_mouse_is_told_and_one_that_goes_is_not(
+    qtbot: QtBot, case: str, at: tuple[float, float], none: Any
+) -> None:
+    view = framed(qtbot, CASES[case]).view
+    port, state, told = view.plot.viewport(), view.state, rested(view, *at, qtbot)
+    view.set_state(none)
+    assert view.plot.toolTip() == ""
+    view.set_state(state)
+    assert view.plot.toolTip() == told
+    place = spot(view, *at)
+    QApplication.sendEvent(port, QEvent(QEvent.Type.Leave))
+    assert view.plot.toolTip() == ""
+    for event in (QHelpEvent(QEvent.Type.ToolTip, place, QPoint()),
+                  QEnterEvent(QPointF(place), QPointF(place), QPointF(place))):  # fmt: skip
+        view.eventFilter(port, event)  # without what Qt makes of it: a window for the tool tip
+        assert view.plot.toolTip() == told
+        QApplication.sendEvent(port, QEvent(QEvent.Type.Leave))
+
+
+def test_the_cursor_stays_on_its_point_when_others_come_before_it(qtbot: QtBot) -> None:
+    view = framed(qtbot, Case(PointsView, replace(POINTS, ids=(2, 4, 6)))).view
+    QTest.keyClick(view, Qt.Key.Key_Right)  # wherever the mouse is
+    view.move_to(1)
+    xy = np.array([[-1.0, 1.0], *POINTS.xy])
+    view.set_state(replace(POINTS, ids=(1, 2, 4, 6), xy=xy, values=np.arange(4.0), words=("new", "a", "b", "c")))
+    chosen: list[int] = []
+    view.chosen.connect(chosen.append)
+    QTest.keyClick(view, Qt.Key.Key_Return)
+    assert chosen == [2] and view.plot.toolTip() == "b"
+    view.set_state(replace(POINTS, ids=(1, 2, 6)))
+    assert view.plot.toolTip() == "" and view._at == -1
+
+
+def test_a_cell_whose_number_comes_while_the_mouse_rests_on_it_is_told_anew(qtbot: QtBot) -> None:
+    view = framed(qtbot, CASES["heat"]).view
+    view._move_to(0, 1)
+    before = view.plot.toolTip()
+    view.set_state(replace(SQUARE, values=SQUARE.values / 2))
+    assert view.plot.toolTip() not in ("", before)

@@ -46,6 +46,7 @@ def _docks(t: Theme) -> str:
     QTabBar {{ background: {t.window}; }}
     QTabBar::tab {{ background: {t.window}; color: {t.dim}; padding: 6px 6px; margin: 0 1px; border: none;
                     border-bottom: 2px solid transparent; }}
+    QTabBar[tight="true"]::tab {{ padding: 6px 4px; margin: 0; }}
     QTabBar::tab:selected {{ color: {t.text}; border-bottom: 2px solid {t.accent}; }}
     QTabBar::tab:hover:!selected {{ color: {t.text}; background: {t.hover}; }}
     QTabBar::tab:focus {{ color: {t.accent}; }}

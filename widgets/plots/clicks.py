@@ -1,10 +1,19 @@
-"""What a click is: the left button, pressed and released at one place. A drag chooses nothing."""
+"""What hovering and a click are: a click is the left button, pressed and released at one place; a drag is none."""
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from PySide6.QtCore import QEvent, QPointF, Qt
-from PySide6.QtGui import QMouseEvent
+from PySide6.QtGui import QEnterEvent, QMouseEvent
 from PySide6.QtWidgets import QApplication
+
+
+def hovers(event: QEvent) -> TypeGuard[QMouseEvent | QEnterEvent]:
+    """Whether the mouse is somewhere with no button down: it moved, or is back from a notification that lay above."""
+    if isinstance(event, QMouseEvent):
+        return event.type() == QEvent.Type.MouseMove and not event.buttons()
+    return isinstance(event, QEnterEvent)
 
 
 class Clicks:

@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, Qt, Signal
-from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QColor, QFontMetrics, QKeyEvent, QMouseEvent
+from PySide6.QtGui import (
+    QAccessible,
+    QAccessibleAnnouncementEvent,
+    QColor,
+    QFontMetrics,
+    QHelpEvent,
+    QKeyEvent,
+    QMouseEvent,
+)
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from widgets.common.text import plain, tip
@@ -15,7 +23,7 @@ from widgets.common.theme import theme
 from widgets.desk.inks import readable_on, small
 from widgets.plots import colour_maps
 from widgets.plots.cell_texts import CellText, CellTexts
-from widgets.plots.clicks import Clicks
+from widgets.plots.clicks import Clicks, hovers
 from widgets.plots.keys import moved_view
 from widgets.plots.marks import Outline, halo
 from widgets.plots.ramp import Ramp
@@ -89,6 +97,7 @@ class HeatView(QWidget):
             self._cursor = (-1, -1)
             self.fit()
         self._show_cursor()
+        self.plot.setToolTip(tip(self.sentence(*self._cursor)))  # the mouse need not move for that
         self.set_marks(self._marks)
 
     def set_marks(self, marks: Marks) -> None:
@@ -191,8 +200,10 @@ class HeatView(QWidget):
 
     def eventFilter(self, watched: object, event: QEvent) -> bool:
         """Hover and clicks on the plot."""
-        if isinstance(event, QMouseEvent) and event.type() == QEvent.Type.MouseMove and not event.buttons():
+        if hovers(event):
             self._move_to(*self.cell_at(event.position()))
+        elif isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:  # it shows what is said now
+            self._move_to(*self.cell_at(QPointF(event.pos())))
         elif isinstance(event, QMouseEvent) and self._clicks.ends_with(event):
             self.setFocus()
             cell = self.cell_at(event.position())

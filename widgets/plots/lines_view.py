@@ -56,6 +56,7 @@ class LinesView(PointedView):
         self._home.setVisible(bool(np.isfinite(state.here)))
         if np.isfinite(state.here):
             self._home.setValue(state.here)
+        self.say_again(state.words)
 
     def _make(self, state: Lines) -> None:
         """Curves, bars and legend anew, in the theme's colours."""

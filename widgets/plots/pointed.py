@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, Qt, Signal
-from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QKeyEvent, QMouseEvent
+from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QHelpEvent, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from widgets.common.text import tip
-from widgets.plots.clicks import Clicks
+from widgets.plots.clicks import Clicks, hovers
 from widgets.plots.keys import moved_view
 
 
@@ -27,11 +27,15 @@ class PointedView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._at, self._clicks = -1, Clicks()
+        self._pointer: QPointF | None = None  # where the mouse rests, unless the keyboard had the last word
+        self._said = ""
         self.plot = pg.PlotWidget(self, enableMenu=False)
         item = self.plot.getPlotItem()
         item.hideButtons()
         for side in ("left", "bottom"):
             item.getAxis(side).enableAutoSIPrefix(False)
+        for signal in (item.getViewBox().sigRangeChanged, item.getViewBox().sigResized):
+            signal.connect(lambda *_: self._look())  # the plot moves under the mouse: zoom, or its first layout
         self.plot.viewport().installEventFilter(self)
         self.plot.viewport().setMouseTracking(True)
         self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -63,14 +67,29 @@ class PointedView(QWidget):
     def say(self, words: Sequence[str]) -> None:
         """Tell what the cursor is on, as a tool tip and to a screen reader."""
         text = words[self._at] if 0 <= self._at < len(words) else ""
+        is_news, self._said = text != self._said, text
         self.plot.setToolTip(tip(text))
-        if self.hasFocus() and text:
+        if self.hasFocus() and text and is_news:
             QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, text))
+
+    def say_again(self, words: Sequence[str]) -> None:
+        """After a change of what is shown: the mouse, which need not have moved, may be on something else now."""
+        self._look()
+        self.say(words)
+
+    def _look(self) -> None:
+        """Put the cursor on what is under the mouse."""
+        if self._pointer is not None:
+            self.move_to(self.point_at(self._pointer))
 
     def eventFilter(self, watched: object, event: QEvent) -> bool:
         """Hover and clicks on the plot."""
-        if isinstance(event, QMouseEvent) and event.type() == QEvent.Type.MouseMove and not event.buttons():
-            self.move_to(self.point_at(event.position()))
+        if hovers(event):
+            self._pointer = event.position()
+            self._look()
+        elif isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:  # it shows what is said now
+            self._pointer = QPointF(event.pos())
+            self._look()
         elif isinstance(event, QMouseEvent) and self._clicks.ends_with(event):
             self.setFocus()
             at = self.point_at(event.position())
@@ -79,13 +98,16 @@ class PointedView(QWidget):
                 self.chosen.emit(at)
         elif event.type() == QEvent.Type.MouseButtonDblClick:
             self.fit()
-        elif event.type() == QEvent.Type.Leave and not self.hasFocus():
-            self.move_to(-1)  # the mouse's cursor goes, the keyboard's stays
+        elif event.type() == QEvent.Type.Leave:
+            self._pointer = None
+            if not self.hasFocus():
+                self.move_to(-1)  # the mouse's cursor goes, the keyboard's stays
         return False
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Arrows move the cursor, Enter chooses, + and − zoom, Shift moves, 0 shows all."""
         key = event.key()
+        self._pointer = None
         if moved_view(event, self.plot.getPlotItem().getViewBox()) or self.step(key):
             return
         if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._at >= 0:

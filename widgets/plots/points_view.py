@@ -38,6 +38,7 @@ class PointsView(PointedView):
         self._count = -1
         self._front, self._edge = pg.PlotCurveItem(), pg.PlotCurveItem()
         self._dots, self._ring, self._home = pg.ScatterPlotItem(), pg.ScatterPlotItem(), pg.ScatterPlotItem()
+        self._front.setZValue(-2)
         for part in (self._edge, self._front, self._dots, self._home, self._ring):
             self.plot.addItem(part)
         self._texts: list[pg.TextItem] = []
@@ -50,15 +51,22 @@ class PointsView(PointedView):
 
     def set_state(self, state: Points) -> None:
         """Show other points; the zoom stays while their number is the same."""
-        before, self.state = self._count, state
+        before, self._at, self.state = self._count, self._same_in(state), state
         self._count = len(state.xy)
-        self._at = min(self._at, self._count - 1)
         self.setAccessibleName(state.title)
         self._ramp.set_state(Heat(title="", rows=("",), values=state.values[None, :], low=state.low, high=state.high,
                                   unit=state.unit))  # fmt: skip
         self._paint()
         if self._count != before:
             self.fit()
+        self.say_again(state.words)
+
+    def _same_in(self, state: Points) -> int:
+        """Where the cursor's point is among others; it has another index when points came before it."""
+        ids = self.state.ids
+        if not ids or not state.ids or not 0 <= self._at < len(ids):
+            return min(self._at, len(state.xy) - 1)
+        return state.ids.index(ids[self._at]) if ids[self._at] in state.ids else -1
 
     def fit(self) -> None:
         """Show all of it."""
@@ -121,8 +129,11 @@ class PointsView(PointedView):
         for made, (words, x, y, ink, anchor) in zip(self._texts, wanted, strict=True):
             made.setAnchor(pg.Point(*anchor))
             made.setText(words, ink)
+            made.fill = pg.mkBrush(None if state.corners else QColor(theme().panel))  # the front's line passes below
+            made.setZValue(1 if state.corners else -1)  # never over a point of the plane
             document = made.textItem.document()
             document.setDefaultTextOption(QTextOption(Qt.AlignmentFlag.AlignHCenter))
+            document.setTextWidth(-1)  # it may have held shorter words
             document.setTextWidth(document.idealWidth())  # a star is in the middle above its number
             made.updateTextPos()
             made.setPos(x, y)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, Qt, Signal
-from PySide6.QtGui import QColor, QFocusEvent, QKeyEvent, QMouseEvent
+from PySide6.QtGui import QColor, QFocusEvent, QHelpEvent, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from widgets.common.text import plain, tip
 from widgets.common.theme import theme
-from widgets.plots.clicks import Clicks
+from widgets.plots.clicks import Clicks, hovers
 from widgets.plots.state import Table
 
 _REACH = 16.0
@@ -87,6 +87,7 @@ class ScatterView(QWidget):
         self.state = Scatter()
         self._selected: frozenset[int] = frozenset()
         self._at, self._hovered = 0, -1
+        self._pointer: QPointF | None = None
         self._clicks, self._is_posing = Clicks(), False
         self._order = np.zeros(0, int)
         self.plot = pg.PlotWidget(self)
@@ -97,6 +98,8 @@ class ScatterView(QWidget):
             item.getAxis(side).enableAutoSIPrefix(False)
         self.front = pg.PlotCurveItem()
         self.points, self.best, self.marks = pg.ScatterPlotItem(), pg.ScatterPlotItem(), pg.ScatterPlotItem()
+        for signal in (item.getViewBox().sigRangeChanged, item.getViewBox().sigResized):
+            signal.connect(lambda *_: self._look())  # the plot moves under the mouse: zoom, or its first layout
         self.plot.viewport().installEventFilter(self)
         self.plot.viewport().setMouseTracking(True)
         for part in (self.front, self.points, self.best, self.marks):
@@ -123,6 +126,7 @@ class ScatterView(QWidget):
         self._paint()
         if moved:
             self.fit()
+        self._look()
 
     def select(self, runs: frozenset[int]) -> None:
         """Ring these runs."""
@@ -214,8 +218,12 @@ class ScatterView(QWidget):
 
     def eventFilter(self, watched: object, event: QEvent) -> bool:
         """Say what is under the mouse; a click chooses it."""
-        if isinstance(event, QMouseEvent) and event.type() == QEvent.Type.MouseMove and not event.buttons():
-            self._hover(self.point_at(event.position()))
+        if hovers(event):
+            self._pointer = event.position()
+            self._look()
+        elif isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:  # it shows what is said now
+            self._pointer = QPointF(event.pos())
+            self._look()
         elif isinstance(event, QMouseEvent) and self._clicks.ends_with(event):
             self.setFocus()
             at = self.point_at(event.position())
@@ -226,13 +234,16 @@ class ScatterView(QWidget):
         elif event.type() == QEvent.Type.MouseButtonDblClick:
             self.fit()
         elif event.type() == QEvent.Type.Leave:
-            self._hover(-1)
+            self._pointer = None
+            self._look()
         return False
 
-    def _hover(self, at: int) -> None:
+    def _look(self) -> None:
+        """Say what is under the mouse; after a change of the points too, which the mouse need not notice."""
+        at = self.point_at(self._pointer) if self._pointer is not None else -1
+        self.plot.setToolTip(tip(self.text(at)) if at >= 0 else "")
         if at != self._hovered:
             self._hovered = at
-            self.plot.setToolTip(tip(self.text(at)) if at >= 0 else "")
             self._mark()
 
     def pose(self, is_posing: bool) -> None:

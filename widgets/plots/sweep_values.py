@@ -63,6 +63,7 @@ class Points:
         values: (N,) what colours them; NaN for not measured yet.
         texts: N short texts drawn beside the points ("" for none).
         words: N sentences.
+        ids: N numbers that tell the points apart when others come; may be empty where none come.
         front: Indices along the Pareto front, in order; drawn joined.
         best: Index of the best point, or -1.
         here: Index of the point that the desk shows, or -1.
@@ -82,6 +83,7 @@ class Points:
     values: np.ndarray = field(default_factory=lambda: np.zeros(0))
     texts: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
     front: tuple[int, ...] = ()
     best: int = -1
     here: int = -1
