@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeGuard
 
 from PySide6.QtCore import QEvent, QPointF, Qt
-from PySide6.QtGui import QEnterEvent, QMouseEvent
+from PySide6.QtGui import QEnterEvent, QHelpEvent, QMouseEvent
 from PySide6.QtWidgets import QApplication
 
 
@@ -14,6 +14,15 @@ def hovers(event: QEvent) -> TypeGuard[QMouseEvent | QEnterEvent]:
     if isinstance(event, QMouseEvent):
         return event.type() == QEvent.Type.MouseMove and not event.buttons()
     return isinstance(event, QEnterEvent)
+
+
+def pointed_at(event: QEvent) -> QPointF | None:
+    """Where the mouse hovers, or rests when its tooltip is due; None for any other event."""
+    if hovers(event):
+        return event.position()
+    if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:  # it shows what is said now
+        return QPointF(event.pos())
+    return None
 
 
 class Clicks:

@@ -12,7 +12,6 @@ from PySide6.QtGui import (
     QAccessibleAnnouncementEvent,
     QColor,
     QFontMetrics,
-    QHelpEvent,
     QKeyEvent,
     QMouseEvent,
 )
@@ -23,7 +22,7 @@ from widgets.common.theme import theme
 from widgets.desk.inks import readable_on, small
 from widgets.plots import colour_maps
 from widgets.plots.cell_texts import CellText, CellTexts
-from widgets.plots.clicks import Clicks, hovers
+from widgets.plots.clicks import Clicks, pointed_at
 from widgets.plots.keys import moved_view
 from widgets.plots.marks import Outline, halo
 from widgets.plots.ramp import Ramp
@@ -200,10 +199,8 @@ class HeatView(QWidget):
 
     def eventFilter(self, watched: object, event: QEvent) -> bool:
         """Hover and clicks on the plot."""
-        if hovers(event):
-            self._move_to(*self.cell_at(event.position()))
-        elif isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:  # it shows what is said now
-            self._move_to(*self.cell_at(QPointF(event.pos())))
+        if (place := pointed_at(event)) is not None:
+            self._move_to(*self.cell_at(place))
         elif isinstance(event, QMouseEvent) and self._clicks.ends_with(event):
             self.setFocus()
             cell = self.cell_at(event.position())

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, Qt, Signal
-from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QHelpEvent, QKeyEvent, QMouseEvent
+from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from widgets.common.text import tip
-from widgets.plots.clicks import Clicks, hovers
+from widgets.plots.clicks import Clicks, pointed_at
 from widgets.plots.keys import moved_view
 
 
@@ -84,11 +84,8 @@ class PointedView(QWidget):
 
     def eventFilter(self, watched: object, event: QEvent) -> bool:
         """Hover and clicks on the plot."""
-        if hovers(event):
-            self._pointer = event.position()
-            self._look()
-        elif isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:  # it shows what is said now
-            self._pointer = QPointF(event.pos())
+        if (place := pointed_at(event)) is not None:
+            self._pointer = place
             self._look()
         elif isinstance(event, QMouseEvent) and self._clicks.ends_with(event):
             self.setFocus()

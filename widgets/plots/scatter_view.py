@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, Qt, Signal
-from PySide6.QtGui import QColor, QFocusEvent, QHelpEvent, QKeyEvent, QMouseEvent
+from PySide6.QtGui import QColor, QFocusEvent, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from widgets.common.text import plain, tip
 from widgets.common.theme import theme
-from widgets.plots.clicks import Clicks, hovers
+from widgets.plots.clicks import Clicks, pointed_at
 from widgets.plots.state import Table
 
 _REACH = 16.0
@@ -218,11 +218,8 @@ class ScatterView(QWidget):
 
     def eventFilter(self, watched: object, event: QEvent) -> bool:
         """Say what is under the mouse; a click chooses it."""
-        if hovers(event):
-            self._pointer = event.position()
-            self._look()
-        elif isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:  # it shows what is said now
-            self._pointer = QPointF(event.pos())
+        if (place := pointed_at(event)) is not None:
+            self._pointer = place
             self._look()
         elif isinstance(event, QMouseEvent) and self._clicks.ends_with(event):
             self.setFocus()
