@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +104,42 @@ def test_files_that_are_written_again_are_compared_with_what_was_written_last(mo
         writer.seal()
         writer.finish()
         writer.check_samples(Silent())
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system cannot be asked to")
+def test_samples_come_from_the_disk_and_not_from_memory(
+    models: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every piece is dropped from the cache, its first and last page whole, just before it is read."""
+    plan, dropped, advise, read = (
+        models.with_method("task_arithmetic", 0.4).plan,
+        list[range](),
+        os.posix_fadvise,
+        os.preadv,
+    )
+    pieces: list[range] = []
+
+    def note(descriptor: int, offset: int, size: int, advice: int) -> None:
+        if advice == os.POSIX_FADV_DONTNEED:
+            dropped.append(range(offset, offset + size))
+        advise(descriptor, offset, size, advice)
+
+    def piece(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        pieces.append(range(offset, offset + len(buffers[0])))
+        last = dropped[-1]
+        assert last.start <= offset and offset + len(buffers[0]) <= last.stop
+        assert last.start % 65536 == 0 and last.stop - pieces[-1].stop >= 65536
+        return read(descriptor, buffers, offset)
+
+    with WeightWriter(tmp_path, make_shards(plan, {}, limit=1 << 30)) as writer:
+        for index, job in enumerate(plan.jobs):
+            writer.write(index, 0, memoryview(b"1" * job.bytes_out))
+        writer.seal()
+        writer.finish()
+        monkeypatch.setattr(os, "posix_fadvise", note)
+        monkeypatch.setattr(os, "preadv", piece)
+        writer.check_samples(Silent())
+    assert len(dropped) == len(pieces) >= len(plan.jobs) > 0
 
 
 def test_a_lost_gpu_is_not_tried_again(models: Family, monkeypatch: pytest.MonkeyPatch) -> None:
